@@ -1,0 +1,63 @@
+/**
+ * Every bound of the firmware, by name. A configuration may lower or raise those that
+ * `config.ts` lists; nothing else in the code carries a number that limits an input.
+ *
+ * Units are in the names: Bytes, Millis, or a plain count.
+ */
+export const LIMITS = {
+  /** Largest PDU we accept, header included; advertised as Maximum Length (PS3.8 D.1). */
+  pduBytes: 256 * 1024,
+  /** Largest PDU we send to a peer that declares no limit (Maximum Length 0, PS3.8 D.1). */
+  pduSendBytes: 256 * 1024,
+  /** A-ASSOCIATE-RQ/AC: 128 contexts with many syntaxes each fit well inside. */
+  associatePduBytes: 256 * 1024,
+  /** Presentation contexts in one association: odd ids 1..255 (PS3.8 9.3.2.2). */
+  presentationContexts: 128,
+  /** One DIMSE command set, all its fragments together (PS3.7 6.3.1). */
+  commandBytes: 16 * 1024,
+
+  /** Connections that have not asked for an association yet; the oldest gives way to the newest. */
+  knocking: 512,
+  /** Associations open at once in one role, all listeners together. */
+  associations: 128,
+  /** Associations open at once from one peer address. */
+  associationsPerPeer: 32,
+  /** ARTIM: from connection to A-ASSOCIATE-RQ, and from RJ/ABORT to close (PS3.8 9.1.5). */
+  artimMillis: 30_000,
+  /** An association on which nothing at all arrives. */
+  idleMillis: 10 * 60_000,
+  /** A message that has begun must bring `slowBytes` in every `slowMillis`. */
+  slowMillis: 60_000,
+  slowBytes: 4 * 1024,
+
+  /** Bytes of a data set scanned for identifiers before it counts as not understood. */
+  headerBytes: 16 * 1024 * 1024,
+  /** Bytes of one attribute value that is kept while scanning (UI is 64, LO 64; generous). */
+  headerValueBytes: 1024,
+  /** Depth of nested sequences in a data set. */
+  headerNesting: 64,
+
+  /** Plain bytes in one authenticated chunk of an object file. */
+  chunkBytes: 64 * 1024,
+  /** Bytes on their way to the disk per association before the socket is paused. */
+  writeAheadBytes: 1024 * 1024,
+  /** Bytes read ahead from the disk per association. */
+  readAheadBytes: 1024 * 1024,
+  /** Prepared empty object files per tenant. */
+  slots: 16,
+
+  /** Attempts kept in one delivery's history. */
+  reasonChars: 200,
+  /** Rows one control answer lists. */
+  listRows: 1000,
+  /** Knocks (refused callers) remembered for the status. */
+  knocks: 100,
+  /** Body of one request to the control socket. */
+  controlBytes: 64 * 1024,
+  /** One configuration file. */
+  configBytes: 1024 * 1024,
+  /** One message between supervisor and worker. */
+  messageBytes: 64 * 1024,
+} as const
+
+export type Limits = { readonly [name in keyof typeof LIMITS]: number }

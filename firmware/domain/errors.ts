@@ -115,6 +115,203 @@ export const ERRORS = {
     cause: 'The process that was sending ended.',
     remedy: 'Nothing; it was started again and the image is sent again.',
   },
+  // link: what keeps the far side away, in the order of the steps
+  CABLE_UNPLUGGED: {
+    cause: 'The network cable is not connected ({interface}).',
+    remedy: 'Plug the cable in at the box and at the socket in the wall; if the lamp beside it stays dark, try another cable.',
+  },
+  ADDRESS_MISSING: {
+    cause: 'The box has no network address.',
+    remedy: 'Check that the router is on and gives out addresses (DHCP), or set a fixed address.',
+  },
+  NAME_UNKNOWN: {
+    cause: 'The name {host} does not exist.',
+    remedy: 'Check the spelling of the far side\'s name in the settings.',
+  },
+  NAME_SERVER_SILENT: {
+    cause: 'No name server answers, so the address of {host} cannot be found: {detail}.',
+    remedy: 'Check the internet connection of the router; if it works, check the name server in the settings.',
+  },
+  CONNECTION_REFUSED: {
+    cause: '{host} is there, but nothing takes connections on port {port}.',
+    remedy: 'Check the port; if it is right, the receiving program at the far side is not running.',
+  },
+  CONNECTION_TIMEOUT: {
+    cause: '{host} port {port} does not answer within {seconds} s.',
+    remedy: 'Check the internet connection of the router; if it works, a firewall drops the connection or the far side is off.',
+  },
+  CONNECTION_RESET: {
+    cause: '{host} port {port} broke the connection off at once.',
+    remedy: 'Something between here and the far side cuts it, mostly a firewall: ask who runs it to allow this port.',
+  },
+  HOST_UNREACHABLE: {
+    cause: 'There is no way to {host}: {detail}.',
+    remedy: 'Check the cable and the router; if the internet works, check the address of the far side.',
+  },
+  CONNECTION_FORBIDDEN: {
+    cause: 'This machine itself forbids the connection to {host} port {port}: {detail}.',
+    remedy: 'Allow the port in the firewall of this machine.',
+  },
+  CONNECTION_FAILED: {
+    cause: 'The connection to {host} port {port} cannot be opened: {detail}.',
+    remedy: 'Test the connection again; if it stays so, send the report of the box to its maker.',
+  },
+  OWN_PART_MISSING: {
+    cause: 'The file {file} of our own identity is missing.',
+    remedy: 'Put the file back, or pair the box anew.',
+  },
+  OWN_PART_UNREADABLE: {
+    cause: 'The file {file} of our own identity cannot be used: {detail}.',
+    remedy: 'Put the right file there, or pair the box anew.',
+  },
+  OWN_KEY_MISMATCH: {
+    cause: 'Our own certificate and our own key do not belong together.',
+    remedy: 'Put the certificate and the key of the same pair there, or pair the box anew.',
+  },
+  OWN_CERTIFICATE_EXPIRED: {
+    cause: 'Our own certificate {subject} expired on {date}.',
+    remedy: 'Have a new certificate issued, or pair the box anew.',
+  },
+  OWN_CERTIFICATE_EARLY: {
+    cause: 'Our own certificate {subject} is valid only from {date}; our clock says {now}.',
+    remedy: 'Check date and time of this machine.',
+  },
+  OWN_CERTIFICATE_REVOKED: {
+    cause: 'Our own certificate {subject} has been revoked.',
+    remedy: 'If that was not intended, pair the box anew.',
+  },
+  OWN_CA_EXPIRED: {
+    cause: 'The certificate of the authority we trust, {subject}, expired on {date}.',
+    remedy: 'Have the authority of the hub renewed and put its new certificate here.',
+  },
+  CLOCK_BEHIND: {
+    cause: 'The clock of this machine says {now}, but holds {proof} made on {date}: the clock is slow.',
+    remedy: 'Set date and time, and check that the box may ask a time server (UDP port 123).',
+  },
+  CLOCK_AHEAD: {
+    cause: 'The clock of this machine says {now}; by it both our certificate ({own}) and the far side\'s ({far}) have expired: the clock is probably fast.',
+    remedy: 'Check date and time of this machine; if they are right, both certificates must be renewed.',
+  },
+  FAR_CERTIFICATE_MISSING: {
+    cause: 'The far side showed no certificate.',
+    remedy: 'Give the far side a certificate of this hub: pair it.',
+  },
+  FAR_CERTIFICATE_EXPIRED: {
+    cause: 'The certificate of the far side, {subject}, expired on {date}.',
+    remedy: 'Have the far side renew its certificate.',
+  },
+  FAR_CERTIFICATE_EARLY: {
+    cause: 'The certificate of the far side, {subject}, is valid only from {date}; our clock says {now}.',
+    remedy: 'Check date and time of this machine first; if they are right, the clock where it was issued is fast.',
+  },
+  FAR_CERTIFICATE_REVOKED: {
+    cause: 'The certificate of the far side, {subject}, has been revoked.',
+    remedy: 'If the far side is still to be trusted, issue it a new certificate.',
+  },
+  FAR_CA_UNKNOWN: {
+    cause: 'The certificate of the far side, {subject}, was issued by {issuer}, which we do not trust.',
+    remedy: 'Check that this is the right far side; then pair again, or add its authority to ours.',
+  },
+  FAR_CA_EXPIRED: {
+    cause: 'The authority {issuer} behind the far side\'s certificate is outside its time of validity.',
+    remedy: 'Have the authority renewed; check date and time of this machine.',
+  },
+  FAR_NAME_MISMATCH: {
+    cause: 'The far side is called {names}, not {host}.',
+    remedy: 'Set the far side\'s name as its certificate has it, or have the certificate issued for {host}.',
+  },
+  FAR_CERTIFICATE_PURPOSE: {
+    cause: 'The certificate of the far side, {subject}, is not made for this use ({detail}).',
+    remedy: 'Have it issued again, for use as {wanted}.',
+  },
+  FAR_CERTIFICATE_BROKEN: {
+    cause: 'The certificate of the far side, {subject}, does not hold: {detail}.',
+    remedy: 'Have the far side\'s certificate issued again.',
+  },
+  REVOCATION_LIST_EXPIRED: {
+    cause: 'Our list of revoked certificates ended on {date}, so nobody can be let in safely.',
+    remedy: 'Fetch the newest list from the authority; check that its renewal runs.',
+  },
+  REVOCATION_LIST_EARLY: {
+    cause: 'Our list of revoked certificates begins only on {date}; our clock says {now}.',
+    remedy: 'Check date and time of this machine.',
+  },
+  REVOCATION_LIST_MISSING: {
+    cause: 'There is no list of revoked certificates from {issuer}.',
+    remedy: 'Put the list of this authority beside the others.',
+  },
+  REFUSED_CA_UNKNOWN: {
+    cause: 'The far side does not trust the authority that issued our certificate ({issuer}).',
+    remedy: 'Pair the box with this far side, or have our authority added there.',
+  },
+  REFUSED_EXPIRED: {
+    cause: 'The far side says our certificate has expired; by our clock it is valid until {date}.',
+    remedy: 'Have the clock of the far side and its list of revoked certificates checked; check our clock as well.',
+  },
+  REFUSED_REVOKED: {
+    cause: 'The far side says our certificate {subject} has been revoked.',
+    remedy: 'If that was not intended, pair the box anew.',
+  },
+  REFUSED_BAD: {
+    cause: 'The far side does not accept our certificate {subject} ({detail}).',
+    remedy: 'Its log says why: most often its clock is slow, or the certificate is not on its list.',
+  },
+  REFUSED_MISSING: {
+    cause: 'The far side wants a certificate from us, and we showed none.',
+    remedy: 'Set an identity for this destination: pair the box.',
+  },
+  REFUSED_SILENTLY: {
+    cause: 'The far side ended the connection right after the TLS handshake without saying why: most likely it does not accept our certificate {subject}.',
+    remedy: 'The far side\'s list of refused callers says why.',
+  },
+  TLS_VERSION: {
+    cause: 'The far side knows no TLS version we accept (1.2 and 1.3).',
+    remedy: 'Have the far side updated; older versions of TLS are broken and stay off.',
+  },
+  TLS_CIPHER: {
+    cause: 'The far side and we have no encryption in common ({detail}).',
+    remedy: 'Have the far side allow the BCP 195 suites of DICOM PS3.15 B.12.',
+  },
+  TLS_SILENT: {
+    cause: '{host} port {port} takes the connection but does not answer our TLS greeting within {seconds} s.',
+    remedy: 'Most likely it speaks plain DICOM on this port: set the port on which it speaks TLS.',
+  },
+  TLS_CLOSED: {
+    cause: 'The far side took the connection and closed it at our TLS greeting.',
+    remedy: 'Check the port: most likely it speaks plain DICOM there; else its log says why.',
+  },
+  TLS_FAILED: {
+    cause: 'The TLS handshake failed: {detail}.',
+    remedy: 'Test the connection again; if it stays so, send the report of the box to its maker.',
+  },
+  FAR_SPEAKS_PLAIN: {
+    cause: 'The far side does not speak TLS on this port: {detail}.',
+    remedy: 'Use the port on which it speaks TLS, or turn TLS on there. Plain DICOM never crosses the internet.',
+  },
+  FAR_SPEAKS_TLS: {
+    cause: 'The far side speaks TLS on this port, and we speak plain DICOM.',
+    remedy: 'Turn TLS on for this destination, or use the far side\'s plain port.',
+  },
+  FAR_SPEAKS_OTHER: {
+    cause: 'What answers on this port is {what}, not DICOM.',
+    remedy: 'Check address and port of the far side.',
+  },
+  ASSOCIATION_REFUSED: {
+    cause: 'The far side refuses the association: {detail}.',
+    remedy: 'Have our AE title and address entered at the far side, and check the AE title we call it by.',
+  },
+  ASSOCIATION_SILENT: {
+    cause: 'The far side took the connection but did not answer our request for an association within {seconds} s.',
+    remedy: 'Check the port; if it is right, the far side is overloaded or hangs.',
+  },
+  ASSOCIATION_BROKEN: {
+    cause: 'The far side broke off while the association was opened: {detail}.',
+    remedy: 'Check the port; if it is right, its log says why.',
+  },
+  ECHO_FAILED: {
+    cause: 'The far side took the association but did not answer C-ECHO with success: {detail}.',
+    remedy: 'Its log says why; images may pass all the same.',
+  },
 } as const satisfies Record<string, { cause: string; remedy: string }>
 
 export type ErrorCode = keyof typeof ERRORS

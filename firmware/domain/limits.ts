@@ -58,6 +58,35 @@ export const LIMITS = {
   configBytes: 1024 * 1024,
   /** One message between supervisor and worker. */
   messageBytes: 64 * 1024,
+
+  /** One name resolution; a slower one is answered from the last good answer if there is one. */
+  nameMillis: 5_000,
+  /** One TCP connect: long, so that a slow satellite or mobile line still gets through. */
+  connectMillis: 10_000,
+  /** TCP connected to TLS handshake complete, either side. */
+  handshakeMillis: 15_000,
+  /** Head start of one address before the next is tried beside it (RFC 8305 5). */
+  attemptDelayMillis: 250,
+  /** Addresses of one name that are tried. */
+  addresses: 8,
+  /** TCP attempts of one destination that may be pending at once. */
+  knocksPending: 6,
+  /** While TCP is what fails, a new attempt begins after min..max, uniformly (mean 0.9 s). */
+  knockMinMillis: 300,
+  knockMaxMillis: 1_500,
+  /** Failures above TCP: full jitter over base * 2^n up to the cap. */
+  backoffBaseMillis: 1_000,
+  backoffCapMillis: 60_000,
+  /** A connected link on which nothing was sent is proven again after about this long. */
+  linkIdleMillis: 5 * 60_000,
+  /** An identity folder whose files do not fit together may be half written for this long. */
+  identitySettleMillis: 5_000,
+  /** Poll of an identity folder, where the file system tells of no changes. */
+  identityPollMillis: 5_000,
+  /** One file of an identity folder; a revocation list of 10,000 entries is 400 kB. */
+  identityFileBytes: 4 * 1024 * 1024,
+  /** Poll of cable and addresses. */
+  networkPollMillis: 1_000,
 } as const
 
 export type Limits = { readonly [name in keyof typeof LIMITS]: number }

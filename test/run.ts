@@ -94,7 +94,7 @@ async function main(): Promise<number> {
     if (report.failures.length > 0) broken.push(report.file)
   }
   add(tool('type check', 'tsc', []))
-  add(tool('lint', 'oxlint', ['--type-aware', '--deny-warnings', '--report-unused-disable-directives']))
+  add(tool('lint', 'oxlint', ['--type-aware', '--deny-warnings', '--report-unused-disable-directives', '--format=unix']))
 
   const end = performance.now() + SUITE_MILLIS
   const waiting = [...files]

@@ -5,6 +5,7 @@
  * node itself: a runner in between lost the results of other files when one file timed out.
  */
 import { spawn } from 'node:child_process'
+import { setTimeout } from 'node:timers/promises'
 import { Parser, type Result } from 'tap-parser'
 
 export interface Failure {
@@ -29,16 +30,17 @@ const noiseChars = 16_384
 /** Groups still running: ended when this process is. */
 const groups = new Set<number>()
 
-const endGroup = (group: number): boolean => {
+/** Sends to a whole process group; false when nobody is left in it. */
+const signalGroup = (group: number, signal: NodeJS.Signals | 0): boolean => {
   try {
-    return process.kill(-group, 'SIGKILL')
+    return process.kill(-group, signal)
   } catch {
-    return false // nobody left in it
+    return false
   }
 }
 
 export function endAll(): void {
-  for (const group of groups) endGroup(group)
+  for (const group of groups) signalGroup(group, 'SIGKILL')
 }
 
 export function runFile(file: string, millis: number): Promise<FileReport> {
@@ -85,25 +87,29 @@ export function runFile(file: string, millis: number): Promise<FileReport> {
 
   return new Promise((resolve) => {
     let late = false
-    const deadline = setTimeout(() => {
+    const deadline = globalThis.setTimeout(() => {
       late = true
-      if (group !== undefined) endGroup(group)
+      if (group !== undefined) signalGroup(group, 'SIGKILL')
     }, millis)
     let ending = 'did not start'
     child.on('error', (error) => {
       ending = `did not start: ${error.message}`
     })
+    // What the file left running may hold its output open and disturb the next one: it ends here.
+    let swept: Promise<void> | undefined
+    const sweep = async () => {
+      if (group === undefined) return
+      if (signalGroup(group, 0)) await setTimeout(250)
+      if (signalGroup(group, 'SIGKILL')) comments.push('# left processes running; they were ended')
+      groups.delete(group)
+    }
     child.on('exit', (code, signal) => {
       ending = code === 0 ? '' : signal === null ? `exit code ${code}` : `signal ${signal}`
-      // Children of the file may hold its output open; what they had to say is said.
-      setTimeout(() => group !== undefined && endGroup(group), 500).unref()
+      swept = sweep()
     })
-    child.on('close', () => {
+    const report = async () => {
       clearTimeout(deadline)
-      if (group !== undefined) {
-        if (endGroup(group)) hear('\n(processes this file had started were still running; they were ended)\n')
-        groups.delete(group)
-      }
+      await swept
       parser.end()
       const results = parser.results
       if (late) failures.push({ name: `not finished within ${millis / 1000} s` })
@@ -111,6 +117,7 @@ export function runFile(file: string, millis: number): Promise<FileReport> {
       else if (failures.length === 0 && results?.ok !== true) failures.push({ name: 'TAP incomplete', diagnostics: results?.failures })
       if (failures.length === 0 && passed === 0 && skipped.length === 0) failures.push({ name: 'the file asserts nothing' })
       resolve({ file, passed, skipped, failures, comments, noise, millis: performance.now() - started })
-    })
+    }
+    child.on('close', () => void report())
   })
 }

@@ -45,6 +45,18 @@ export const LIMITS = {
   readAheadBytes: 1024 * 1024,
   /** Prepared empty object files per tenant. */
   slots: 16,
+  /** Plain part of an object file before its first encrypted chunk; about 300 bytes are used. */
+  preambleBytes: 4 * 1024,
+  /** Header or trailer of an object file, encrypted; about 600 bytes are used. */
+  envelopeBytes: 16 * 1024,
+  /** Object files up to this size are read and verified whole before their first byte is handed out. */
+  wholeBytes: 1024 * 1024 + 64 * 1024,
+  /** Changes of the index written in one synchronised batch. */
+  changesPerBatch: 256,
+  /** Files that could not be understood, kept for a person to look at; the oldest give way. */
+  quarantine: 1000,
+  /** Damaged indexes set aside; the oldest give way. */
+  indexesSetAside: 2,
 
   /** Attempts kept in one delivery's history. */
   reasonChars: 200,

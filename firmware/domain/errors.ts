@@ -185,7 +185,7 @@ export const ERRORS = {
     remedy: 'Have the authority of the hub renewed and put its new certificate here.',
   },
   CLOCK_BEHIND: {
-    cause: 'The clock of this machine says {now}, but holds {proof} made on {date}: the clock is slow.',
+    cause: 'The clock of this machine says {now}, but {proof} was made on {date}: the clock is at least {hours} h slow.',
     remedy: 'Set date and time, and check that the box may ask a time server (UDP port 123).',
   },
   CLOCK_AHEAD: {

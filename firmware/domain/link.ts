@@ -101,7 +101,7 @@ const SENTENCES = {
 } as const
 
 /** What the page, the lamp, the log and the metrics show of one destination. */
-export interface LinkView {
+export interface LinkState {
   readonly state: LinkStateName
   /** One or two words for a table. */
   readonly word: string
@@ -129,7 +129,7 @@ export const NOTHING_KNOWN: LinkInputs = {
 }
 
 /** The state that these inputs make. Pure. */
-export function linkView(inputs: LinkInputs): LinkView {
+export function linkState(inputs: LinkInputs): LinkState {
   let since = 0
   for (const step of LINK_STEPS) {
     const input = inputs[step]

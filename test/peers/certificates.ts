@@ -83,7 +83,7 @@ export class Authority {
     openssl(
       this.folder, 'req', '-x509', '-new', '-config', 'ca.conf', '-key', this.key, '-out', this.cert, '-subj', `/CN=${name}`,
       '-days', '3650', '-addext', 'basicConstraints=critical,CA:TRUE', '-addext', 'keyUsage=critical,keyCertSign,cRLSign',
-    ) // prettier-ignore
+    )
     this.writeCrl()
   }
 
@@ -119,7 +119,7 @@ export class Authority {
     openssl(
       this.folder, 'ca', '-batch', '-notext', '-config', 'ca.conf', '-cert', this.cert, '-keyfile', this.key, '-in', csr,
       '-out', cert, '-extfile', extensions, '-startdate', stamp(from), '-enddate', stamp(to),
-    ) // prettier-ignore
+    )
     return { name, cert, key, certPem: readFileSync(cert, 'utf8'), keyPem: readFileSync(key, 'utf8') }
   }
 

@@ -36,6 +36,8 @@ export const LIMITS = {
   headerValueBytes: 1024,
   /** Depth of nested sequences in a data set. */
   headerNesting: 64,
+  /** File meta information of a Part 10 file (PS3.10 7.1): some hundred bytes, private data apart. */
+  fileMetaBytes: 1024 * 1024,
 
   /** Plain bytes in one authenticated chunk of an object file. */
   chunkBytes: 64 * 1024,

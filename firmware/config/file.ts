@@ -1,0 +1,110 @@
+/**
+ * Reads a configuration file (YAML 1.2, of which JSON is a part) and says what is wrong with the
+ * line and a sentence.
+ */
+import fs from 'node:fs'
+import path from 'node:path'
+import { LineCounter, parseDocument } from 'yaml'
+import type { Document } from 'yaml'
+import { LIMITS } from '../domain/limits.ts'
+import type { Limits } from '../domain/limits.ts'
+import { configSchema } from './schema.ts'
+import type { Config } from './schema.ts'
+
+export interface Complaint {
+  /** From 1; 0 where the file as a whole is meant. */
+  readonly line: number
+  /** Such as `routes.0.to.1`. */
+  readonly where: string
+  readonly sentence: string
+}
+
+/** A configuration with every default filled in and every path absolute. */
+export interface Settings extends Omit<Config, 'limits' | 'state' | 'runtime' | 'credentials'> {
+  readonly file: string
+  readonly state: string
+  readonly runtime: string
+  readonly credentials: string
+  readonly limits: Limits
+}
+
+export type Loaded = { readonly settings: Settings } | { readonly complaints: readonly Complaint[] }
+
+/** The environment contract of systemd (STATE_DIRECTORY and its sisters) fills what the file leaves out. */
+export function loadConfig(file: string, environment: NodeJS.ProcessEnv): Loaded {
+  let text: string
+  try {
+    if (fs.statSync(file).size > LIMITS.configBytes) return whole(`larger than ${LIMITS.configBytes} bytes`)
+    text = fs.readFileSync(file, 'utf8')
+  } catch (error) {
+    return whole(`cannot be read: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}`)
+  }
+  const parsed = parseConfig(text)
+  if ('complaints' in parsed) return parsed
+  const { config } = parsed
+  const home = path.dirname(path.resolve(file))
+  const place = (value: string) => path.resolve(home, value)
+  const state = config.state ?? environment['STATE_DIRECTORY']
+  if (state === undefined) return whole('says no state directory, and $STATE_DIRECTORY is not set')
+  const absoluteState = place(state)
+  return {
+    settings: {
+      ...config,
+      file: path.resolve(file),
+      state: absoluteState,
+      runtime: place(config.runtime ?? environment['RUNTIME_DIRECTORY'] ?? path.join(absoluteState, 'run')),
+      credentials: place(config.credentials ?? environment['CREDENTIALS_DIRECTORY'] ?? path.join(absoluteState, 'credentials')),
+      destinations: config.destinations.map((d) => (d.kind === 'folder' ? { ...d, path: place(d.path) } : d)),
+      limits: { ...LIMITS, ...defined(config.limits) },
+    },
+  }
+}
+
+function whole(sentence: string): { complaints: Complaint[] } {
+  return { complaints: [{ line: 0, where: '', sentence }] }
+}
+
+function defined(limits: Config['limits']): Partial<Limits> {
+  return Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined))
+}
+
+/** @returns the validated configuration, or everything that is wrong with it, in the order of lines. */
+export function parseConfig(text: string): { config: Config } | { complaints: Complaint[] } {
+  const lines = new LineCounter()
+  const document = parseDocument(text, { lineCounter: lines, maxAliasCount: 0 } as object)
+  if (document.errors.length > 0) {
+    return {
+      complaints: document.errors.map((error) => ({
+        line: error.linePos?.[0].line ?? 0,
+        where: '',
+        sentence: error.message.split('\n')[0] ?? error.message,
+      })),
+    }
+  }
+  const result = configSchema.safeParse(document.toJS({ maxAliasCount: 0 }))
+  if (result.success) return { config: result.data }
+  const complaints = result.error.issues.flatMap((issue): Complaint[] => {
+    const keys = issue.code === 'unrecognized_keys' ? issue.keys : [undefined]
+    return keys.map((key) => {
+      const at = [...issue.path, ...(key === undefined ? [] : [key])] as (string | number)[]
+      return {
+        line: lineOf(document, lines, at),
+        where: at.join('.'),
+        sentence: key === undefined ? issue.message : 'there is no such setting',
+      }
+    })
+  })
+  return { complaints: complaints.sort((a, b) => a.line - b.line) }
+}
+
+/** The line of the innermost part of the path that the file really has. */
+function lineOf(document: Document, lines: LineCounter, at: readonly (string | number)[]): number {
+  for (let depth = at.length; depth >= 0; depth--) {
+    const node = document.getIn(at.slice(0, depth), true) as { range?: [number, number, number] } | undefined
+    if (node?.range) return lines.linePos(node.range[0]).line
+  }
+  return 1
+}
+
+export const complaintText = (file: string, complaint: Complaint): string =>
+  `${file}${complaint.line > 0 ? `:${complaint.line}` : ''}: ${complaint.where ? `${complaint.where}: ` : ''}${complaint.sentence}`

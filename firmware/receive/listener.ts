@@ -1,0 +1,208 @@
+/**
+ * One listening port: plain DICOM or DICOM over mutual TLS, IPv4 and IPv6. Every connection first
+ * knocks (no association yet), then is admitted or refused.
+ */
+import net from 'node:net'
+import tls from 'node:tls'
+import { Acceptor } from '../dicom/acceptor.ts'
+import type { AssociateRequest, Decision } from '../dicom/acceptor.ts'
+import { Fault } from '../domain/errors.ts'
+import type { Limits } from '../domain/limits.ts'
+import type { Log } from '../domain/log.ts'
+import type { CertificateFacts } from '../pki/certificate.ts'
+import { judgeTlsFailure } from '../pki/failure.ts'
+import type { IdentityFolder } from '../pki/folder.ts'
+import { serverOptions } from '../pki/profile.ts'
+import { judgePeer } from '../pki/verdict.ts'
+import type { Knock } from './intake.ts'
+import { answerContexts, plainAddress, refuse, REJECT } from './policy.ts'
+import type { Refusal, Rules } from './policy.ts'
+import { Store } from './store.ts'
+import type { StoreRoom } from './store.ts'
+
+export interface ListenerOptions {
+  readonly name: string
+  readonly address: string
+  readonly port: number
+  readonly rules: Rules
+  /** Present: mutual TLS. */
+  readonly identity?: IdentityFolder | undefined
+  /**
+   * Whose images arrive: from the client certificate, or a fixed one.
+   * @returns a Refusal where that cannot be said
+   */
+  readonly tenantOf: (certificate: CertificateFacts | undefined) => string | Refusal
+  /** Whether any route takes what this tenant brings in here. */
+  readonly hasRoute: (tenant: string) => boolean
+}
+
+export interface ListenerRoom extends StoreRoom {
+  readonly limits: Limits
+  readonly log: Log
+}
+
+/** What is known of one connection. */
+interface Guest {
+  readonly socket: net.Socket
+  readonly peer: string
+  readonly certificate?: CertificateFacts | undefined
+  acceptor?: Acceptor
+}
+
+export class Listener {
+  readonly #room: ListenerRoom
+  readonly #options: ListenerOptions
+  readonly #server: net.Server
+  /** Connections without an association, oldest first; the oldest gives way. */
+  readonly #knocking = new Map<string, net.Socket>()
+  readonly #guests = new Set<Guest>()
+
+  constructor(room: ListenerRoom, options: ListenerOptions) {
+    this.#room = room
+    this.#options = options
+    const { identity } = options
+    if (identity) {
+      const server = tls.createServer(identity.current ? serverOptions(identity.current) : {})
+      identity.serve(server)
+      server.on('connection', (socket: net.Socket) => this.#knock(socket))
+      server.on('secureConnection', (socket) => this.#secured(socket, identity))
+      server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => this.#tlsFailed(error, socket))
+      this.#server = server
+    } else {
+      this.#server = net.createServer({ noDelay: true }, (socket) => {
+        this.#knock(socket)
+        this.#converse({ socket, peer: peerOf(socket) })
+      })
+    }
+    // A handful of failures when descriptors run out: the listener itself goes on.
+    this.#server.on('error', (error: NodeJS.ErrnoException) => room.log.warn('listener', { listener: options.name, code: error.code ?? error.message }))
+  }
+
+  /** @throws the error of `listen`, such as EADDRINUSE or EACCES */
+  listen(): Promise<void> {
+    const { address, port } = this.#options
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject)
+      // Several workers share one port; the kernel spreads connections over them.
+      this.#server.listen({ host: address, port, reusePort: true, backlog: 511 }, () => {
+        this.#server.off('error', reject)
+        resolve()
+      })
+    })
+  }
+
+  /** Takes no more connections and ends what is between two messages. */
+  close(): void {
+    this.#server.close()
+    for (const socket of this.#knocking.values()) socket.destroy()
+    for (const { acceptor } of this.#guests) acceptor?.finish()
+  }
+
+  get associations(): number {
+    return this.#guests.size
+  }
+
+  /** A newer revocation list is in force: those it names are cut off. */
+  cutRevoked(): void {
+    const { identity } = this.#options
+    if (!identity) return
+    for (const guest of this.#guests) {
+      if (!(guest.socket instanceof tls.TLSSocket) || !identity.revokes(guest.socket)) continue
+      this.#tell(guest, new Fault('FAR_CERTIFICATE_REVOKED', { subject: guest.certificate?.subject ?? '' }))
+      guest.socket.destroy()
+    }
+  }
+
+  #knock(socket: net.Socket): void {
+    socket.on('error', () => {}) // the acceptor, or the close below, says what there is to say
+    const key = endOf(socket)
+    this.#knocking.set(key, socket)
+    socket.once('close', () => {
+      if (this.#knocking.get(key) === socket) this.#knocking.delete(key)
+    })
+    if (this.#knocking.size > this.#room.limits.knocking) {
+      const [oldest] = this.#knocking.values()
+      oldest?.destroy()
+    }
+  }
+
+  #secured(socket: tls.TLSSocket, identity: IdentityFolder): void {
+    socket.on('error', () => {})
+    socket.setNoDelay(true)
+    const peer = peerOf(socket)
+    const trust = identity.current
+    const verdict = trust ? judgePeer(socket, { side: 'server', trust, now: this.#room.now() }) : new Fault('OWN_PART_MISSING', { file: 'cert.pem' })
+    if (verdict instanceof Fault) {
+      this.#tell({ socket, peer }, verdict)
+      socket.destroy()
+      return
+    }
+    this.#converse({ socket, peer, certificate: verdict })
+  }
+
+  #tlsFailed(error: NodeJS.ErrnoException, socket: tls.TLSSocket): void {
+    const peer = plainAddress(socket.remoteAddress ?? '')
+    const { port } = this.#options
+    const fault = judgeTlsFailure(error, { host: peer, port, seconds: this.#room.limits.handshakeMillis / 1000, established: false, side: 'server', now: this.#room.now() })
+    this.#tell({ socket, peer }, fault)
+    socket.destroy()
+  }
+
+  #tell(guest: Guest, fault: Fault): void {
+    const { name } = this.#options
+    const knock = { listener: name, peer: guest.peer, callingAe: '', calledAe: '', certificate: guest.certificate?.subject }
+    this.#room.intake.refused(knock, fault.code, fault.fields)
+  }
+
+  #converse(guest: Guest): void {
+    const { intake, limits, log } = this.#room
+    const { name } = this.#options
+    let admission: number | undefined
+    let source = { listener: name, callingAe: '', calledAe: '', peer: guest.peer }
+    let tenant = ''
+    this.#guests.add(guest)
+    guest.acceptor = new Acceptor(guest.socket, limits, {
+      request: async (request): Promise<Decision> => {
+        source = { ...source, callingAe: request.callingAe, calledAe: request.calledAe }
+        const knock: Knock = { ...source, certificate: guest.certificate?.subject }
+        const refused = (refusal: Refusal): Decision => {
+          intake.refused(knock, refusal.code, refusal.fields)
+          return { reject: refusal.reject }
+        }
+        const entry = this.#enter(request, guest)
+        if (typeof entry !== 'string') return refused(entry)
+        tenant = entry
+        const admitted = await intake.admit(knock, tenant)
+        if ('refused' in admitted) return refused({ code: admitted.refused, fields: admitted.fields, reject: REJECT.localLimit })
+        admission = admitted.admission
+        this.#knocking.delete(endOf(guest.socket))
+        this.#room.slots.prepare(tenant)
+        return { accept: answerContexts(request, this.#options.rules) }
+      },
+      store: (request) => new Store(this.#room, request, tenant, source),
+      closed: (end) => {
+        this.#guests.delete(guest)
+        if (admission !== undefined) intake.closed(admission, { how: end.how, stores: end.stores })
+        else if (end.how === 'malformed') this.#tell(guest, new Fault('NOT_DICOM', { detail: end.detail }))
+        if (admission !== undefined && end.how !== 'released')
+          log.warn('association-ended', { listener: name, peer: guest.peer, callingAe: source.callingAe, how: end.how, detail: end.detail, stores: end.stores })
+      },
+    })
+  }
+
+  /** @returns the tenant, or why not */
+  #enter(request: AssociateRequest, guest: Guest): string | Refusal {
+    const { rules, tenantOf, hasRoute, name } = this.#options
+    const caller = { peer: guest.peer, certificate: guest.certificate && { commonName: guest.certificate.subject } }
+    const refusal = refuse(request, rules, caller)
+    if (refusal) return refusal
+    const tenant = tenantOf(guest.certificate)
+    if (typeof tenant !== 'string') return tenant
+    if (!hasRoute(tenant)) return { code: 'ROUTE_MISSING', fields: { from: `${name} of tenant ${tenant}` }, reject: REJECT.noReason }
+    return tenant
+  }
+}
+
+/** A TLS socket and the TCP socket below it have this in common. */
+const endOf = (socket: net.Socket): string => `${socket.remoteAddress} ${socket.remotePort}`
+const peerOf = (socket: net.Socket): string => plainAddress(socket.remoteAddress ?? '')

@@ -1,0 +1,71 @@
+/**
+ * Composition root of a `receive` worker: listeners, object files and the channel to the
+ * supervisor. It faces the LAN and holds no key of the link.
+ */
+import path from 'node:path'
+import type { Settings } from '../config/file.ts'
+import { targetsOf } from '../domain/route.ts'
+import { IdentityFolder } from '../pki/folder.ts'
+import { makeLog } from '../platform/log.ts'
+import type { Intake } from '../receive/intake.ts'
+import { Listener } from '../receive/listener.ts'
+import { Slots } from '../receive/slots.ts'
+import { ObjectWriter } from '../spool/object/writer.ts'
+import { Channel } from '../supervisor/channel.ts'
+import type { ReceiveService, ReceiveWorker } from '../supervisor/methods.ts'
+import type { Role } from './role.ts'
+import { untilTold } from './worker.ts'
+
+export async function runReceiving(role: Role, settings: Settings): Promise<void> {
+  const log = makeLog(`${settings.name}/receive`)
+  const channel: Channel<ReceiveWorker, ReceiveService> = new Channel(process, { full: () => slots.giveBackAll() })
+  const intake: Intake = {
+    admit: (knock, tenant) => channel.ask('admit', { knock, tenant }),
+    closed: (admission, end) => channel.note('closed', { admission, ...end }),
+    refused: (knock, code, fields) => channel.note('refused', { knock, code, fields }),
+    slot: (tenant) => channel.ask('slot', { tenant }),
+    giveBack: (id) => channel.note('giveBack', { id }),
+    commit: (facts) => channel.ask('commit', { facts }),
+  }
+  const slots = new Slots(intake)
+  const room = { intake, slots, open: ObjectWriter.open, limits: settings.limits, log, now: Date.now }
+  const listeners: Listener[] = []
+  const identities = new Map<string, IdentityFolder>()
+  const identityOf = async (name: string): Promise<IdentityFolder> => {
+    const known = identities.get(name)
+    if (known) return known
+    const folder = await IdentityFolder.open(path.join(settings.credentials, name), {
+      onChange: (identity) => {
+        log.info('identity', { identity: name, subject: identity.own.subject, notAfter: new Date(identity.own.notAfter).toISOString() })
+        for (const listener of listeners) listener.cutRevoked()
+      },
+      onFault: (fault) => log.warn('identity', { identity: name, code: fault.code, sentence: fault.message, remedy: fault.remedy }),
+    })
+    identities.set(name, folder)
+    return folder
+  }
+  for (const config of settings.listeners) {
+    listeners.push(new Listener(room, {
+      name: config.name,
+      address: config.address,
+      port: config.port,
+      rules: {
+        aeTitles: config.aeTitles,
+        callers: config.callers,
+        peers: config.peers,
+        certificates: config.certificates,
+        sopClasses: new Set(settings.accept.sopClasses),
+        transferSyntaxes: settings.accept.transferSyntaxes,
+      },
+      identity: config.protocol === 'dicom-tls' ? await identityOf(config.identity) : undefined,
+      tenantOf: (certificate) => role.tenantOf(settings, config, certificate),
+      hasRoute: (tenant) => targetsOf(settings.routes, { listener: config.name, tenant }).length > 0,
+    }))
+  }
+  await Promise.all(listeners.map((listener) => listener.listen()))
+  channel.note('ready', { pid: process.pid })
+  await untilTold()
+  for (const listener of listeners) listener.close()
+  for (const folder of identities.values()) folder.close()
+  slots.giveBackAll()
+}

@@ -1,0 +1,87 @@
+/**
+ * Composition root of the supervisor, for both roles: spool, workers, control socket.
+ */
+import fs from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { readArguments, wrongCall } from '../cli/arguments.ts'
+import { settingsOf, socketOf } from '../cli/client.ts'
+import { EXIT } from '../cli/commands.ts'
+import type { Settings } from '../config/file.ts'
+import { targetsOf } from '../domain/route.ts'
+import type { Log } from '../domain/log.ts'
+import { freeBytes } from '../platform/disk.ts'
+import { objectCipher } from '../platform/host.ts'
+import { makeLog } from '../platform/log.ts'
+import { openService } from '../platform/service.ts'
+import { version } from '../platform/version.ts'
+import { Spool } from '../spool/spool.ts'
+import { openControl } from '../supervisor/control.ts'
+import { controlRoutes } from '../supervisor/routes.ts'
+import { Supervisor } from '../supervisor/supervisor.ts'
+import type { Role } from './role.ts'
+
+const HOUR_MILLIS = 3_600_000
+
+/** What `npm start` and the tests wait for on stderr. */
+export const READY = 'ready'
+
+export async function runRole(role: Role, args: string[]): Promise<number | undefined> {
+  const help = `sallyport ${role.name} --config FILE
+
+Runs the ${role.name} until it is told to stop (SIGTERM or Ctrl-C). The log goes to stderr, one JSON
+object a line.
+`
+  const parsed = readArguments(args, { config: { type: 'string' } }, help)
+  if (typeof parsed === 'number') return parsed
+  const { config } = parsed.values
+  if (config === undefined) return wrongCall('--config FILE is needed', help)
+  const settings = settingsOf(config)
+  if (!settings) return EXIT.usage
+  if (settings.role !== role.name) return wrongCall(`${config} is the configuration of a ${settings.role}`, help)
+  return supervise(settings)
+}
+
+export const openSpool = (settings: Settings, log: Log): Promise<Spool> =>
+  Spool.open({
+    directory: path.join(settings.state, 'spool'),
+    clock: Date.now,
+    cipher: objectCipher(),
+    targets: (listener, tenant) => targetsOf(settings.routes, { listener, tenant }),
+    water: {
+      highPercent: settings.spool.highWaterPercent,
+      lowPercent: settings.spool.lowWaterPercent,
+      maxBytes: settings.spool.maxBytes,
+      free: () => freeBytes(path.join(settings.state, 'spool')),
+    },
+    duplicateWindowMillis: settings.spool.duplicateWindowHours * HOUR_MILLIS,
+    receiptsMillis: settings.spool.receiptDays * 24 * HOUR_MILLIS,
+    limits: settings.limits,
+    log,
+  })
+
+async function supervise(settings: Settings): Promise<number> {
+  const log = makeLog(settings.name)
+  const service = openService(process.env)
+  fs.mkdirSync(settings.state, { recursive: true, mode: 0o700 })
+  const spool = await openSpool(settings, log)
+  const main = fileURLToPath(new URL('../main.ts', import.meta.url))
+  const supervisor = new Supervisor({ settings, spool, log, version, main })
+  const control = await openControl(socketOf(settings.runtime), controlRoutes({ supervisor, spool, settings }))
+  const told = new Promise<void>((resolve) => {
+    process.once('SIGTERM', resolve)
+    process.once('SIGINT', resolve)
+  })
+  await Promise.race([supervisor.start(), told])
+  log.info(READY, { role: settings.role, pid: process.pid, version })
+  service.ready()
+  await told
+  service.stopping()
+  log.info('stopping')
+  await supervisor.stop()
+  control.close()
+  control.closeAllConnections()
+  await spool.close()
+  log.info('stopped')
+  return EXIT.ok
+}

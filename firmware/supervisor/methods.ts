@@ -1,0 +1,52 @@
+/**
+ * What supervisor and workers ask of each other, per kind of worker. Types only.
+ */
+import type { LinkState } from '../domain/link.ts'
+import type { ErrorCode } from '../domain/errors.ts'
+import type { CommitOutcome, Lease, ObjectFacts, Outcome, Slot } from '../domain/spool.ts'
+import type { WaitingContext } from '../forward/outlet.ts'
+import type { Admission, Knock } from '../receive/intake.ts'
+
+/** Served to `receive` workers. */
+export type ReceiveService = {
+  ready: (argument: { pid: number }) => void
+  admit: (argument: { knock: Knock; tenant: string }) => Admission
+  closed: (argument: { admission: number; how: string; stores: number }) => void
+  refused: (argument: { knock: Knock; code: ErrorCode; fields: Record<string, string | number> }) => void
+  slot: (argument: { tenant: string }) => Promise<Slot>
+  giveBack: (argument: { id: string }) => void
+  commit: (argument: { facts: ObjectFacts }) => Promise<CommitOutcome>
+}
+
+/** Served by `receive` workers. */
+export type ReceiveWorker = {
+  /** The spool is full: slots held ready would let images past the high-water mark. */
+  full: (argument: Record<string, never>) => void
+}
+
+/** Served to `forward` workers. */
+export type ForwardService = {
+  ready: (argument: { pid: number }) => void
+  lease: (argument: { destination: string; count: number }) => Promise<{ leases: Lease[]; waiting: number; nextDue: number }>
+  settle: (argument: { id: string; destination: string; outcome: Outcome; delayMillis: number }) => Promise<void>
+  waiting: (argument: { destination: string }) => WaitingContext[]
+  hold: (argument: { destination: string; sopClass: string; transferSyntax: string; detail: string }) => Promise<void>
+  link: (argument: { destination: string; state: LinkState; associations: number }) => void
+  testStep: (argument: { test: number; step: TestStep | null }) => void
+}
+
+/** One step of `link test`, as the page and the command line show it. */
+export interface TestStep {
+  readonly step: string
+  readonly ok: boolean
+  readonly millis: number
+  readonly detail: string
+  readonly code?: string | undefined
+  readonly remedy?: string | undefined
+}
+
+/** Served by `forward` workers. */
+export type ForwardWorker = {
+  queued: (argument: { destination: string }) => void
+  test: (argument: { test: number; destination: string }) => void
+}

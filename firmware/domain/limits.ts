@@ -97,6 +97,10 @@ export const LIMITS = {
   identitySettleMillis: 5_000,
   /** Poll of an identity folder, where the file system tells of no changes. */
   identityPollMillis: 5_000,
+  /** An image that arrives after this long without one makes a link that backs off try at once. */
+  linkQuietMillis: 15_000,
+  /** One whole attempt: name, TCP, TLS, association, C-ECHO. */
+  dialMillis: 60_000,
   /** One file of an identity folder; a revocation list of 10,000 entries is 400 kB. */
   identityFileBytes: 4 * 1024 * 1024,
   /** Poll of cable and addresses. */

@@ -5,6 +5,7 @@
  * node itself: a runner in between lost the results of other files when one file timed out.
  */
 import { spawn } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { Parser, type Result } from 'tap-parser'
 
@@ -30,17 +31,28 @@ const noiseChars = 16_384
 /** Groups still running: ended when this process is. */
 const groups = new Set<number>()
 
-/** Sends to a whole process group; false when nobody is left in it. */
-const signalGroup = (group: number, signal: NodeJS.Signals | 0): boolean => {
+const killGroup = (group: number): void => {
   try {
-    return process.kill(-group, signal)
+    process.kill(-group, 'SIGKILL')
   } catch {
-    return false
+    // nobody left in it
   }
 }
 
+/** Command names of those alive in a process group; the dead that nobody has buried yet do not count. */
+function alive(group: number): string[] {
+  return readdirSync('/proc').flatMap((pid) => {
+    try {
+      const [, name, state, pgrp] = /^\d+ \((.*)\) (\S) \d+ (\d+)/s.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? []
+      return Number(pgrp) === group && name !== undefined && state !== 'Z' && state !== 'X' ? [name] : []
+    } catch {
+      return [] // not a process, or gone since
+    }
+  })
+}
+
 export function endAll(): void {
-  for (const group of groups) signalGroup(group, 'SIGKILL')
+  for (const group of groups) killGroup(group)
 }
 
 export function runFile(file: string, millis: number): Promise<FileReport> {
@@ -77,7 +89,7 @@ export function runFile(file: string, millis: number): Promise<FileReport> {
   listen(parser)
 
   // tap's own limit per test ends a file with a diagnosis; ours, later, ends one that hangs for good.
-  const env = { ...process.env, TAP_TIMEOUT: String(Math.floor(millis / 1000) - 20) }
+  const env = { ...process.env, TAP_TIMEOUT: String(Math.max(1, Math.floor(millis / 1000) - 20)) }
   // A group of its own, so that peers which a crashed file left behind end with it.
   const child = spawn(process.execPath, [file], { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
   const group = child.pid
@@ -89,7 +101,7 @@ export function runFile(file: string, millis: number): Promise<FileReport> {
     let late = false
     const deadline = globalThis.setTimeout(() => {
       late = true
-      if (group !== undefined) signalGroup(group, 'SIGKILL')
+      if (group !== undefined) killGroup(group)
     }, millis)
     let ending = 'did not start'
     child.on('error', (error) => {
@@ -99,8 +111,10 @@ export function runFile(file: string, millis: number): Promise<FileReport> {
     let swept: Promise<void> | undefined
     const sweep = async () => {
       if (group === undefined) return
-      if (signalGroup(group, 0)) await setTimeout(250)
-      if (signalGroup(group, 'SIGKILL')) comments.push('# left processes running; they were ended')
+      if (alive(group).length > 0) await setTimeout(250)
+      const left = alive(group)
+      if (left.length > 0) comments.push(`# left running, and ended: ${left.join(', ')}`)
+      killGroup(group)
       groups.delete(group)
     }
     child.on('exit', (code, signal) => {

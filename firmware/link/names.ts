@@ -55,6 +55,12 @@ export class Names {
     }
   }
 
+  /** The last good answer; empty where there was none. For an address, itself. */
+  known(host: string): readonly Address[] {
+    const literal = isIP(host)
+    return literal === 0 ? (this.#known.get(host) ?? []) : [{ address: host, family: literal === 6 ? 6 : 4 }]
+  }
+
   #once(host: string): Promise<readonly Address[]> {
     const pending = this.#pending.get(host)
     if (pending !== undefined) return pending

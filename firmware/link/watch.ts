@@ -11,7 +11,7 @@
  *   from the constructor.
  * - The link is never given up: unless connected or never used, something is under way or set.
  */
-import type { Fault } from '../domain/errors.ts'
+import { Fault } from '../domain/errors.ts'
 import { LIMITS } from '../domain/limits.ts'
 import { failed, linkState, LINK_CODES, NOTHING_KNOWN, passed, stepOf, type LinkCode, type LinkInputs, type LinkState } from '../domain/link.ts'
 import { backoffWait, idleWait, knockWait, type Chance } from './schedule.ts'
@@ -53,7 +53,7 @@ export class LinkWatch {
   #failures = 0
   #mode: 'rest' | 'knock' | 'backoff' = 'rest'
   #cancel: (() => void) | undefined
-  #dialing = false
+  #dialing: AbortController | undefined
   /** All knocks of this round; aborted when one has won. */
   #round = new AbortController()
   #knocks = 0
@@ -107,8 +107,15 @@ export class LinkWatch {
   /** Cable or address changed: look again, try at once. */
   networkChanged(): void {
     if (this.#closed) return
-    this.#see()
-    if (linkState(this.#inputs).state !== 'unknown') this.#atOnce()
+    const fault = this.#see()
+    // What is under way left by the old network, and may hang there for its whole time-out.
+    this.#newRound()
+    this.#dialing?.abort()
+    this.#dialing = undefined
+    this.#failures = 0
+    if (fault !== undefined) this.#enter('knock', knockWait(this.#chance))
+    else if (this.#mode === 'knock') this.#set(0)
+    else if (linkState(this.#inputs).state !== 'unknown') this.#dial()
     this.#tell()
   }
 
@@ -133,43 +140,43 @@ export class LinkWatch {
   }
 
   /** Carrier and address as the machine sees them; without `network` they stay unknown. */
-  #see(): void {
+  #see(): Fault | undefined {
     const { network } = this.#options
-    if (network === undefined) return
+    if (network === undefined) return undefined
     const fault = network()
     const now = this.#clock.now()
-    this.#inputs =
-      fault !== undefined && isLinkCode(fault.code)
-        ? failed(this.#inputs, fault.code, fault.fields, now)
-        : passed(this.#inputs, 'address', now)
+    this.#inputs = fault === undefined ? passed(this.#inputs, 'address', now) : failed(this.#inputs, codeOf(fault), fault.fields, now)
+    return fault
   }
 
   #fail(fault: Fault): void {
-    if (!isLinkCode(fault.code)) throw new Error(`link: ${fault.code} names no step`)
+    const code = codeOf(fault)
     const before = linkState(this.#inputs).code
     this.#see()
-    this.#inputs = failed(this.#inputs, fault.code, fault.fields, this.#clock.now())
-    const step = LINK_CODES[fault.code]
+    this.#inputs = failed(this.#inputs, code, fault.fields, this.#clock.now())
+    const step = LINK_CODES[code]
     if (step === 'tls' || step === 'association' || step === 'echo') {
-      if (this.#mode !== 'backoff' || this.#cancel === undefined) this.#failures += 1
-      this.#enter('backoff', backoffWait(this.#failures, this.#chance))
-    } else if (this.#mode !== 'knock') this.#enter('knock', knockWait(this.#chance))
+      // Several associations fail together for one reason: that counts once.
+      if (this.#mode !== 'backoff' || this.#cancel === undefined) {
+        this.#failures += 1
+        this.#enter('backoff', backoffWait(this.#failures, this.#chance))
+      }
+    } else if (this.#mode !== 'knock' || this.#cancel === undefined) this.#enter('knock', knockWait(this.#chance))
     if (before !== fault.code) this.#diagnose(fault)
   }
 
   #diagnose(fault: Fault): void {
     void this.#options.diagnose?.(fault, this.#end.signal).then((better) => {
-      if (this.#closed || linkState(this.#inputs).code !== fault.code || !isLinkCode(better.code)) return
-      this.#inputs = failed(this.#inputs, better.code, better.fields, this.#clock.now())
+      if (this.#closed || linkState(this.#inputs).code !== fault.code) return
+      this.#inputs = failed(this.#inputs, codeOf(better), better.fields, this.#clock.now())
       this.#tell()
-    }, () => {})
+    })
   }
 
   #atOnce(): void {
     this.#failures = 0
-    if (this.#mode === 'knock') {
-      this.#set(0)
-    } else this.#dial()
+    if (this.#mode === 'knock') this.#set(0)
+    else this.#dial()
   }
 
   #rest(): void {
@@ -202,18 +209,13 @@ export class LinkWatch {
     if (this.#knocks >= LIMITS.knocksPending) return
     const round = this.#round
     this.#knocks += 1
-    void this.#options.knock(round.signal).then(
-      (fault) => {
-        // A knock of an earlier round lost to the one that ended it.
-        if (round !== this.#round || round.signal.aborted || this.#closed) return
-        this.#knocks -= 1
-        if (fault === undefined) this.#reached()
-        else this.#missed(fault)
-      },
-      () => {
-        if (round === this.#round) this.#knocks -= 1
-      },
-    )
+    void settled(this.#options.knock(round.signal), round.signal).then((result) => {
+      // A knock of an earlier round lost to what ended it.
+      if (round !== this.#round || this.#closed) return
+      this.#knocks -= 1
+      if (result === undefined) this.#reached()
+      else if (result !== 'aborted') this.#missed(result)
+    })
   }
 
   #reached(): void {
@@ -224,33 +226,28 @@ export class LinkWatch {
   }
 
   #missed(fault: Fault): void {
-    if (!isLinkCode(fault.code)) return
     this.#see()
-    this.#inputs = failed(this.#inputs, fault.code, fault.fields, this.#clock.now())
+    this.#inputs = failed(this.#inputs, codeOf(fault), fault.fields, this.#clock.now())
     this.#tell()
   }
 
   #dial(): void {
-    if (this.#dialing || this.#closed) return
-    this.#dialing = true
+    if (this.#dialing !== undefined || this.#closed) return
+    const dialing = new AbortController()
+    this.#dialing = dialing
     this.#cancel?.()
     this.#cancel = undefined
-    const limit = new AbortController()
-    const callOff = this.#clock.after(LIMITS.dialMillis, () => limit.abort())
-    void this.#options
-      .dial(AbortSignal.any([this.#end.signal, limit.signal]))
-      .then(
-        (fault) => fault,
-        (error: unknown) => error,
-      )
-      .then((result) => {
-        callOff()
-        this.#dialing = false
-        if (this.#closed) return
-        if (result === undefined) this.noteSuccess()
-        else if (isFault(result) && isLinkCode(result.code)) this.noteFailure(result)
-        else this.#enter('backoff', backoffWait((this.#failures += 1), this.#chance))
-      })
+    const callOff = this.#clock.after(LIMITS.dialMillis, () => dialing.abort())
+    const signal = AbortSignal.any([this.#end.signal, dialing.signal])
+    void settled(this.#options.dial(signal), signal).then((result) => {
+      callOff()
+      if (dialing !== this.#dialing || this.#closed) return
+      this.#dialing = undefined
+      if (result === undefined) this.noteSuccess()
+      else if (result === 'aborted') this.noteFailure(new Fault('ASSOCIATION_SILENT', { seconds: LIMITS.dialMillis / 1000 }))
+      else if (stepOf(result.code) === undefined) this.noteFailure(new Fault('ASSOCIATION_BROKEN', { detail: result.code }))
+      else this.noteFailure(result)
+    })
   }
 
   #tell(): void {
@@ -262,8 +259,24 @@ export class LinkWatch {
   }
 }
 
-const isLinkCode = (code: string): code is LinkCode => code in LINK_CODES
-const isFault = (value: unknown): value is Fault => value instanceof Error && value.name === 'Fault'
+function codeOf(fault: Fault): LinkCode {
+  if (stepOf(fault.code) === undefined) throw new Error(`link: ${fault.code} names no step`)
+  return fault.code as LinkCode
+}
+
+/**
+ * How an attempt ended. An attempt that throws anything but a fault or its abort has a defect, and
+ * the process dies of it (an unhandled rejection) rather than carry on with a link in no state.
+ */
+async function settled(attempt: Promise<Fault | undefined>, signal: AbortSignal): Promise<Fault | undefined | 'aborted'> {
+  try {
+    return await attempt
+  } catch (error) {
+    if (signal.aborted) return 'aborted'
+    if (error instanceof Fault) return error
+    throw error
+  }
+}
 
 /** Unref'd: a watch alone keeps no process alive. */
 const REAL_CLOCK: Clock = {

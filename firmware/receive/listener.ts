@@ -161,7 +161,7 @@ export class Listener {
     let source = { listener: name, callingAe: '', calledAe: '', peer: guest.peer }
     let tenant = ''
     this.#guests.add(guest)
-    guest.acceptor = new Acceptor(guest.socket, limits, {
+    guest.acceptor = new Acceptor(guest.socket, {
       request: async (request): Promise<Decision> => {
         source = { ...source, callingAe: request.callingAe, calledAe: request.calledAe }
         const knock: Knock = { ...source, certificate: guest.certificate?.subject }
@@ -187,7 +187,7 @@ export class Listener {
         if (admission !== undefined && end.how !== 'released')
           log.warn('association-ended', { listener: name, peer: guest.peer, callingAe: source.callingAe, how: end.how, detail: end.detail, stores: end.stores })
       },
-    })
+    }, limits)
   }
 
   /** @returns the tenant, or why not */

@@ -52,7 +52,7 @@ export interface Status {
 }
 
 /** Calling is not yet a failure; only a failed step is. */
-const isDown = (d: DestinationStatus): boolean => d.link.state !== 'connected' && d.link.state !== 'connecting'
+const isDown = (d: DestinationStatus): boolean => d.link.state !== 'connected' && d.link.state !== 'connecting' && d.link.state !== 'unknown'
 
 const images = (count: number): string => `${count} ${count === 1 ? 'image' : 'images'}`
 

@@ -8,6 +8,8 @@ import { trimUid } from '../domain/identifier.ts'
 import type { Limits } from '../domain/limits.ts'
 import { ElementHeader, LONG_HEADER_BYTES, SHORT_HEADER_BYTES } from './element-header.ts'
 import { PREAMBLE_BYTES } from './file-meta.ts'
+import { loadDictionary } from './dictionary.ts'
+import { Recoder, TranscodeFault } from './recoder.ts'
 import { type HeaderLimits, type HeaderOutcome, HeaderScanner } from './scanner.ts'
 import { type Encoding, sniff } from './sniff.ts'
 import { MEDIA_STORAGE_DIRECTORY } from './sop-classes.ts'
@@ -16,6 +18,7 @@ import {
   EXPLICIT_BIG_ENDIAN,
   EXPLICIT_LITTLE_ENDIAN,
   IMPLICIT_LITTLE_ENDIAN,
+  transferSyntaxOf,
 } from './transfer-syntaxes.ts'
 
 export { fileMeta } from './file-meta.ts'
@@ -32,7 +35,7 @@ export interface Part10Object {
   readonly study: string
   readonly series: string
   readonly transferSyntax: string
-  /** The file does not say its transfer syntax; it was told from the data set's first element. */
+  /** The file does not say its transfer syntax; it was told from the data set itself. */
   readonly guessed: boolean
   /** First byte of the data set, and how many there are to the end of the file. */
   readonly offset: number
@@ -90,6 +93,10 @@ async function readFrom(window: Window, limits: Part10Limits): Promise<Part10Out
   if (meta.sopClass === MEDIA_STORAGE_DIRECTORY || (head[0] === 4 && head[1] === 0)) return { kind: 'directory' }
   const guessed = meta.transferSyntax === ''
   const transferSyntax = guessed ? guess(head) : meta.transferSyntax
+  if (guessed) {
+    const against = await readThrough(window, meta.offset, transferSyntax, limits)
+    if (against !== undefined) return { kind: 'not-understood', detail: `it does not say its transfer syntax, and ${against}` }
+  }
   const header = await scan(window, meta.offset, transferSyntax, limits)
   const found = header.kind === 'found' ? header : undefined
   const sopClass = found?.sopClass ?? meta.sopClass
@@ -176,6 +183,33 @@ async function scan(
     at += bytes.length
   }
   return scanner.end()
+}
+
+/**
+ * A guess is believed only if the whole data set can be walked by it: a compressed one without
+ * its transfer syntax would be sent under a false name. Says what speaks against it.
+ */
+async function readThrough(
+  window: Window,
+  offset: number,
+  transferSyntax: string,
+  limits: Part10Limits,
+): Promise<string | undefined> {
+  const encoding = transferSyntaxOf(transferSyntax)
+  const recoder = new Recoder(encoding, encoding, await loadDictionary(), limits)
+  try {
+    for (let at = offset; at < window.size; ) {
+      const bytes = await window.read(at, WINDOW_BYTES)
+      if (bytes.length === 0) break
+      recoder.push(bytes)
+      at += bytes.length
+    }
+    recoder.end()
+    return undefined
+  } catch (error) {
+    if (error instanceof TranscodeFault) return String(error.fields.detail)
+    throw error
+  }
 }
 
 /** Reads at positions; keeps the last block. */

@@ -83,6 +83,10 @@ export const ERRORS = {
     cause: 'The far side does not accept {what}.',
     remedy: 'Ask the far side to accept it, then retry; or discard.',
   },
+  NOT_CONVERTIBLE: {
+    cause: 'The image cannot be re-encoded without loss: {detail}.',
+    remedy: 'Ask the far side to accept the image as the device made it, then retry; or discard.',
+  },
   REJECTED: {
     cause: 'The far side rejected the image with status {status}.',
     remedy: 'Look at the reason it gave, correct it there, then retry; or discard.',

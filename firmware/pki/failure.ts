@@ -92,7 +92,8 @@ const isClose = ({ code = '' }: NodeJS.ErrnoException): boolean =>
  */
 function refused(word: string, failure: TlsFailure): Fault {
   const { identity, now } = failure
-  if (identity === undefined || word === 'CERTIFICATE_REQUIRED') return new Fault('REFUSED_MISSING')
+  if (identity === undefined || word === 'CERTIFICATE_REQUIRED')
+    return failure.side === 'client' ? new Fault('REFUSED_MISSING') : new Fault('REFUSED_BAD', { subject: 'of this port', detail: words(word) })
   const { subject, issuer, notAfter } = identity.own
   const known = ownFault(identity, now)
   if (known !== undefined) return known
@@ -114,8 +115,8 @@ function handshakeFailure(word: string, failure: TlsFailure): Fault {
   return new Fault('TLS_CIPHER', { detail: words(word) })
 }
 
-function refusedSilently({ identity, now }: TlsFailure): Fault {
-  if (identity === undefined) return new Fault('REFUSED_MISSING')
+function refusedSilently({ side, identity, now }: TlsFailure): Fault {
+  if (identity === undefined) return side === 'client' ? new Fault('REFUSED_MISSING') : new Fault('TLS_CLOSED')
   return ownFault(identity, now) ?? new Fault('REFUSED_SILENTLY', { subject: identity.own.subject })
 }
 

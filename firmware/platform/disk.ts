@@ -25,3 +25,6 @@ export async function diskSpace(folder: string): Promise<DiskSpace> {
     freeFiles: files === 0 ? Number.POSITIVE_INFINITY : ffree,
   }
 }
+
+/** Bytes this process may still write below the folder. @throws as `diskSpace`. */
+export const freeBytes = async (folder: string): Promise<number> => (await diskSpace(folder)).freeBytes

@@ -14,7 +14,16 @@ export interface Host {
 /** x86 says `flags`, arm64 says `Features`; both call it `aes`. */
 const AES = /^(?:flags|Features)\s*:.*\baes\b/m
 
-/** From the kernel's own words; undefined where it does not tell (not Linux). */
+/**
+ * The cipher for the spool: AES where the processor has it (1.6 GiB/s a core), ChaCha20 where it
+ * has not (there AES is several times slower, and leaks time through the cache). Small ARM boards
+ * without it exist (Raspberry Pi 4). Off Linux it is a developer's laptop, which has it.
+ * @param text of `/proc/cpuinfo`; read if absent.
+ */
+export function objectCipher(text: string | undefined = processorText()): Slot['cipher'] {
+  return text === undefined || AES.test(text) ? 'aes-256-gcm' : 'chacha20-poly1305'
+}
+
 function processorText(): string | undefined {
   try {
     return readFileSync('/proc/cpuinfo', 'latin1')
@@ -22,19 +31,6 @@ function processorText(): string | undefined {
     return undefined
   }
 }
-
-/**
- * The cipher for the spool: AES where the processor has it (1.6 GiB/s a core), ChaCha20 where it
- * has not (there AES is several times slower, and leaks time through the cache).
- * @param text of `/proc/cpuinfo`; read if absent.
- */
-export async function chooseCipher(text: string | undefined = processorText()): Promise<Slot['cipher']> {
-  if (text !== undefined) return cipherFor(AES.test(text))
-  const { cpuFlags } = await import('systeminformation')
-  return cipherFor(/\baes\b/i.test(await cpuFlags()))
-}
-
-const cipherFor = (hasAes: boolean): Slot['cipher'] => (hasAes ? 'aes-256-gcm' : 'chacha20-poly1305')
 
 /**
  * For the status page and bug reports. Takes some 100 ms and starts processes of its own, so it

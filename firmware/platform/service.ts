@@ -32,7 +32,7 @@ export class Service {
   readonly #environment: NodeJS.ProcessEnv
   #watchdog: NodeJS.Timeout | undefined
 
-  constructor(environment: NodeJS.ProcessEnv = process.env) {
+  constructor(environment: NodeJS.ProcessEnv) {
     this.#environment = environment
   }
 
@@ -80,6 +80,8 @@ export class Service {
     return promise
   }
 }
+
+export const openService = (environment: NodeJS.ProcessEnv): Service => new Service(environment)
 
 const NOTIFY_MILLIS = 5_000
 const statusLine = (status: string | undefined): string[] => (status ? [`STATUS=${status.replaceAll('\n', ' ').slice(0, 200)}`] : [])

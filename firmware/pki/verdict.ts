@@ -9,7 +9,8 @@
  * but was found by OpenSSL still refuses.
  */
 import type { X509Certificate } from 'node:crypto'
-import { checkServerIdentity, type TLSSocket } from 'node:tls'
+import { isIP } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import { Fault } from '../domain/errors.ts'
 import { factsOf, USAGE_OIDS, type CertificateFacts } from './certificate.ts'
 import { clockBehind, judgeEarly, judgeExpired, type Dated } from './clock.ts'
@@ -32,7 +33,7 @@ export function judgePeer(socket: TLSSocket, judgement: Judgement): CertificateF
   const certificate = socket.getPeerX509Certificate()
   if (certificate === undefined) return new Fault('FAR_CERTIFICATE_MISSING')
   const far = factsOf(certificate)
-  const fault = judgeCertificate(certificate, far, judgement) ?? judgeName(socket, far, judgement)
+  const fault = judgeCertificate(certificate, far, judgement) ?? judgeName(certificate, far, judgement)
   if (fault !== undefined) return fault
   const problem = socket.authorizationError as string | Error | undefined
   if (problem || !socket.authorized) return byOpenssl(problem, far, judgement)
@@ -54,10 +55,15 @@ function judgeCertificate(certificate: X509Certificate, far: CertificateFacts, {
   return undefined
 }
 
-function judgeName(socket: TLSSocket, far: CertificateFacts, { side, host }: Judgement): Fault | undefined {
+/**
+ * RFC 9525, but for a common name where there is no alternative name: certificates that hospitals
+ * make for their PACS often have none.
+ */
+function judgeName(certificate: X509Certificate, far: CertificateFacts, { side, host }: Judgement): Fault | undefined {
   if (side === 'server') return undefined
   if (host === undefined) throw new Error('verdict: a client must say whom it wants')
-  if (checkServerIdentity(host, socket.getPeerCertificate()) === undefined) return undefined
+  const bears = isIP(host) === 0 ? certificate.checkHost(host, { subject: 'default', partialWildcards: false }) : certificate.checkIP(host)
+  if (bears !== undefined) return undefined
   const names = [...far.dnsNames, ...far.ipAddresses]
   return new Fault('FAR_NAME_MISMATCH', { host, names: (names.length === 0 ? [far.subject] : names).slice(0, 8).join(', ') })
 }

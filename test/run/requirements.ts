@@ -53,7 +53,10 @@ function install(packages: string[]): boolean {
     if (ownPolicy) writeFileSync(POLICY, '#!/bin/sh\nexit 101\n', { mode: 0o755 })
     if (!run('apt-get', [...wait, 'update'])) return false
     if (!run('apt-get', [...wait, 'install', '-y', '--no-install-recommends', ...packages])) return false
-    if (packages.includes('orthanc')) run('update-rc.d', ['orthanc', 'disable'])
+    if (packages.includes('orthanc')) {
+      run('update-rc.d', ['orthanc', 'disable'])
+      if (!ownPolicy) run('service', ['orthanc', 'stop']) // the policy found here may have let it start
+    }
   } finally {
     if (ownPolicy) rmSync(POLICY, { force: true })
   }

@@ -5,6 +5,10 @@
  */
 import { Duplex } from 'node:stream'
 import { connect as connectTls } from 'node:tls'
+import { APPLICATION_CONTEXT, encodeAssociateRequest } from '../dicom/pdu.ts'
+import { VERIFICATION } from '../dicom/sop-classes.ts'
+import { IMPLICIT_LITTLE_ENDIAN } from '../dicom/transfer-syntaxes.ts'
+import { IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION } from '../dicom/user-information.ts'
 import { Fault } from '../domain/errors.ts'
 import { LIMITS } from '../domain/limits.ts'
 import { speaks } from '../pki/failure.ts'
@@ -23,19 +27,16 @@ const LISTEN_MILLIS = 5_000
 /** Faults behind which another protocol may be hiding. */
 const DOUBTFUL = new Set(['TLS_CLOSED', 'TLS_SILENT', 'FAR_SPEAKS_PLAIN', 'ASSOCIATION_SILENT', 'ASSOCIATION_BROKEN'])
 
-/**
- * The same fault, or a better one once the port was asked. @param greeting for the plain try: the
- * bytes of an A-ASSOCIATE-RQ. Without it a port that answers nothing to TLS stays undecided.
- */
-export async function diagnose(fault: Fault, target: Target, options: ConnectOptions & { greeting?: Uint8Array | undefined } = {}): Promise<Fault> {
+/** The same fault, or a better one once the port was asked. @throws the signal's reason. */
+export async function diagnose(fault: Fault, target: Target, options: ConnectOptions = {}): Promise<Fault> {
   if (!DOUBTFUL.has(fault.code)) return fault
   const answer = await hear(target, 'tls', options)
   if (target.tls === undefined) return answer === 'tls' ? new Fault('FAR_SPEAKS_TLS') : fault
   if (answer === 'dicom') return new Fault('FAR_SPEAKS_PLAIN', { detail: 'it speaks plain DICOM there' })
   if (answer === 'http' || answer === 'ssh') return new Fault('FAR_SPEAKS_OTHER', { what: PROTOCOLS[answer] })
   if (answer !== 'silent' && answer !== 'closed') return fault
-  if (options.greeting === undefined) return fault
-  const plain = await hear(target, options.greeting, options)
+  // Many plain servers do not answer what they do not understand; this they do.
+  const plain = await hear(target, 'dicom', options)
   if (plain === 'dicom') return new Fault('FAR_SPEAKS_PLAIN', { detail: 'it speaks plain DICOM there' })
   if (plain === 'http' || plain === 'ssh') return new Fault('FAR_SPEAKS_OTHER', { what: PROTOCOLS[plain] })
   return fault
@@ -43,8 +44,11 @@ export async function diagnose(fault: Fault, target: Target, options: ConnectOpt
 
 const PROTOCOLS = { http: 'HTTP (a web server)', ssh: 'SSH (a remote shell)' } as const
 
-/** Greets with a TLS ClientHello, or with given bytes; at most `LISTEN_MILLIS`. Never sends a certificate. */
-export async function hear(target: Target, greeting: 'tls' | Uint8Array, options: ConnectOptions = {}): Promise<Speech> {
+/**
+ * Greets with a TLS ClientHello or an A-ASSOCIATE-RQ for Verification, and waits at most
+ * `LISTEN_MILLIS`. Nothing of ours is shown: no certificate, no AE title of the configuration.
+ */
+export async function hear(target: Target, greeting: 'tls' | 'dicom', options: ConnectOptions = {}): Promise<Speech> {
   const addresses = await (options.names ?? new Names()).resolve(target.host)
   if (addresses instanceof Fault) return addresses
   const reached = await reach(addresses, { ...options, host: target.host, port: target.port })
@@ -63,7 +67,7 @@ export async function hear(target: Target, greeting: 'tls' | Uint8Array, options
   socket.on('error', () => resolve(judge() ?? 'closed'))
   socket.on('close', () => resolve(judge() ?? 'closed'))
   if (greeting === 'tls') hello((bytes) => socket.write(bytes))
-  else socket.write(greeting)
+  else socket.write(associateRequest())
   try {
     return await promise
   } finally {
@@ -72,6 +76,20 @@ export async function hear(target: Target, greeting: 'tls' | Uint8Array, options
     socket.destroy()
   }
 }
+
+const associateRequest = (): Buffer =>
+  encodeAssociateRequest({
+    calledAe: 'ANY-SCP',
+    callingAe: 'SALLYPORT',
+    applicationContext: APPLICATION_CONTEXT,
+    contexts: [{ id: 1, abstractSyntax: VERIFICATION, transferSyntaxes: [IMPLICIT_LITTLE_ENDIAN] }],
+    maximumLength: LIMITS.pduBytes,
+    implementationClass: IMPLEMENTATION_CLASS,
+    implementationVersion: IMPLEMENTATION_VERSION,
+    roles: [],
+    extended: [],
+    commonExtended: [],
+  })
 
 /** OpenSSL's own ClientHello, taken from a handshake that gets no further. */
 function hello(send: (bytes: Buffer) => void): void {

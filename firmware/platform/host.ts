@@ -20,7 +20,7 @@ const AES = /^(?:flags|Features)\s*:.*\baes\b/m
  * without it exist (Raspberry Pi 4). Off Linux it is a developer's laptop, which has it.
  * @param text of `/proc/cpuinfo`; read if absent.
  */
-export function objectCipher(text: string | undefined = processorText()): Slot['cipher'] {
+export function chooseCipher(text: string | undefined = processorText()): Slot['cipher'] {
   return text === undefined || AES.test(text) ? 'aes-256-gcm' : 'chacha20-poly1305'
 }
 

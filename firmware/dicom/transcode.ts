@@ -10,7 +10,7 @@
  */
 import { pipeline, Readable, type Transform } from 'node:stream'
 import { constants, createDeflateRaw, createInflateRaw } from 'node:zlib'
-import type { Limits } from '../domain/limits.ts'
+import { LIMITS, type Limits } from '../domain/limits.ts'
 import { loadDictionary } from './dictionary.ts'
 import { type Changes, Recoder, TranscodeFault } from './recoder.ts'
 import { isUncompressed, transferSyntaxOf } from './transfer-syntaxes.ts'
@@ -33,7 +33,7 @@ export async function* transcode(
   source: AsyncIterable<Uint8Array>,
   from: string,
   to: string,
-  limits: Pick<Limits, 'headerNesting'>,
+  limits: Pick<Limits, 'headerNesting'> = LIMITS,
 ): AsyncGenerator<Uint8Array, Changes> {
   if (!canTranscode(from, to)) throw new Error(`transcode: not between ${from} and ${to}`)
   const [before, after] = [transferSyntaxOf(from), transferSyntaxOf(to)]

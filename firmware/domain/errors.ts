@@ -78,6 +78,10 @@ export const ERRORS = {
     cause: 'The index was damaged and has been made anew from the object files.',
     remedy: 'Nothing was lost that was intact. If it happens again, have the disk checked.',
   },
+  FILES_SET_ASIDE: {
+    cause: '{count} files of the spool could not be understood and were set aside.',
+    remedy: 'Have the disk checked, and send again from the modality what was sent shortly before. The files are kept in the folder quarantine.',
+  },
   // forward
   CONTEXT_REFUSED: {
     cause: 'The far side does not accept {what}.',

@@ -53,6 +53,8 @@ export const LIMITS = {
   envelopeBytes: 16 * 1024,
   /** Object files up to this size are read and verified whole before their first byte is handed out. */
   wholeBytes: 1024 * 1024 + 64 * 1024,
+  /** Age at which the last measurement of the disk is repeated. */
+  waterMillis: 1_000,
   /** Changes of the index written in one synchronised batch. */
   changesPerBatch: 256,
   /** Files that could not be understood, kept for a person to look at; the oldest give way. */

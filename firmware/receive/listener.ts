@@ -95,7 +95,7 @@ export class Listener {
   close(): void {
     this.#server.close()
     for (const socket of this.#knocking.values()) socket.destroy()
-    for (const { acceptor } of this.#guests) acceptor?.finish()
+    for (const { acceptor } of this.#guests) acceptor?.finish('this end is stopping')
   }
 
   get associations(): number {

@@ -10,10 +10,10 @@ import { EXIT } from '../cli/commands.ts'
 import type { Settings } from '../config/file.ts'
 import { targetsOf } from '../domain/route.ts'
 import type { Log } from '../domain/log.ts'
-import { freeBytes } from '../platform/disk.ts'
-import { objectCipher } from '../platform/host.ts'
+import { diskSpace } from '../platform/disk.ts'
+import { chooseCipher } from '../platform/host.ts'
 import { makeLog } from '../platform/log.ts'
-import { openService } from '../platform/service.ts'
+import { Service } from '../platform/service.ts'
 import { version } from '../platform/version.ts'
 import { Spool } from '../spool/spool.ts'
 import { openControl } from '../supervisor/control.ts'
@@ -42,17 +42,20 @@ object a line.
   return supervise(settings)
 }
 
-export const openSpool = (settings: Settings, log: Log): Promise<Spool> =>
+export const openSpool = async (settings: Settings, log: Log): Promise<Spool> =>
   Spool.open({
     directory: path.join(settings.state, 'spool'),
     clock: Date.now,
-    cipher: objectCipher(),
+    cipher: await chooseCipher(),
     targets: (listener, tenant) => targetsOf(settings.routes, { listener, tenant }),
     water: {
       highPercent: settings.spool.highWaterPercent,
       lowPercent: settings.spool.lowWaterPercent,
       maxBytes: settings.spool.maxBytes,
-      free: () => freeBytes(path.join(settings.state, 'spool')),
+      free: async () => {
+        const { totalBytes, freeBytes } = await diskSpace(settings.state)
+        return { total: totalBytes, free: freeBytes }
+      },
     },
     duplicateWindowMillis: settings.spool.duplicateWindowHours * HOUR_MILLIS,
     receiptsMillis: settings.spool.receiptDays * 24 * HOUR_MILLIS,
@@ -62,7 +65,7 @@ export const openSpool = (settings: Settings, log: Log): Promise<Spool> =>
 
 async function supervise(settings: Settings): Promise<number> {
   const log = makeLog(settings.name)
-  const service = openService(process.env)
+  const service = new Service()
   fs.mkdirSync(settings.state, { recursive: true, mode: 0o700 })
   const spool = await openSpool(settings, log)
   const main = fileURLToPath(new URL('../main.ts', import.meta.url))
@@ -74,9 +77,10 @@ async function supervise(settings: Settings): Promise<number> {
   })
   await Promise.race([supervisor.start(), told])
   log.info(READY, { role: settings.role, pid: process.pid, version })
-  service.ready()
+  await service.ready()
+  service.watchdog(() => true)
   await told
-  service.stopping()
+  await service.stopping()
   log.info('stopping')
   await supervisor.stop()
   control.close()

@@ -82,6 +82,8 @@ export async function orthanc(options: OrthancOptions = {}): Promise<Orthanc> {
     TranscodeDicomProtocol: false,
     OverwriteInstances: false,
     StableAge: 1,
+    // Seconds it holds an idle association open; its own default of 5 delays every stop.
+    DicomAssociationCloseDelay: 1,
     ConcurrentJobs: 4,
     DicomModalities: Object.fromEntries(Object.entries(options.modalities ?? {}).map(([name, modality]) => [name, inJson(modality)])),
     LuaScripts: routes.length > 0 ? [script] : [],

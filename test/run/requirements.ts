@@ -55,6 +55,7 @@ function install(packages: string[]): boolean {
     if (!run('apt-get', [...wait, 'install', '-y', '--no-install-recommends', ...packages])) return false
     if (packages.includes('orthanc')) {
       run('update-rc.d', ['orthanc', 'disable'])
+      run('deb-systemd-helper', ['disable', 'orthanc.service'])
       if (!ownPolicy) run('service', ['orthanc', 'stop']) // the policy found here may have let it start
     }
   } finally {

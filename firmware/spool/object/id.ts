@@ -30,7 +30,7 @@ export function timeOf(id: ObjectId): number {
 }
 
 /** 2^16 ms: at 200 objects a second a folder holds 13,000, and two days of backlog are 2,600 folders. */
-const BUCKET_MILLIS = 65_536
+export const BUCKET_MILLIS = 65_536
 
 /** Folder of the objects whose ids were made in the same 65.5 s: hexadecimal, sorts by time. */
 export const bucketAt = (millis: number): string => Math.floor(millis / BUCKET_MILLIS).toString(16).padStart(8, '0')

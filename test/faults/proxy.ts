@@ -5,171 +5,10 @@
  * INVARIANTS: a fault set now applies to connections open now and later, until `reopen`.
  * Bytes are counted as they leave for the far side, so `after` cuts are exact to the byte.
  */
-import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { Connection, type Direction, type How, type Link, type Trigger } from './connection.ts'
 
-/** Bytes one direction of one connection may hold back before its source is paused. */
-const WINDOW = 8 * 1024 * 1024
-
-/** How long a side that got a FIN may take to close before it is closed for it. */
-const FIN_MILLIS = 2000
-
-export type Direction = 'toServer' | 'toClient'
-export type How = 'fin' | 'reset'
-
-interface Chunk {
-  readonly due: number
-  /** Undefined: the source said FIN. */
-  readonly data: Buffer | undefined
-}
-
-interface Trigger {
-  readonly direction: Direction
-  /** Bytes still to pass in that direction, all connections together. */
-  left: number
-  readonly fire: (on: Connection) => void
-}
-
-/** One direction of one connection. */
-class Lane {
-  readonly direction: Direction
-  readonly #proxy: Proxy
-  readonly #connection: Connection
-  readonly #source: Socket
-  readonly #sink: Socket
-  #queue: Chunk[] = []
-  #held = 0
-  #timer: NodeJS.Timeout | undefined
-  #blocked = false
-
-  constructor(proxy: Proxy, connection: Connection, direction: Direction, source: Socket, sink: Socket) {
-    this.#proxy = proxy
-    this.#connection = connection
-    this.direction = direction
-    this.#source = source
-    this.#sink = sink
-    source.on('data', (data) => {
-      if (connection.gone) return
-      this.#held += data.length
-      this.#queue.push({ due: proxy.dueFor(direction, data.length), data })
-      this.pump()
-    })
-    source.on('end', () => {
-      this.#queue.push({ due: proxy.dueFor(direction, 0), data: undefined })
-      this.pump()
-    })
-    sink.on('drain', () => {
-      this.#blocked = false
-      this.pump()
-    })
-  }
-
-  pump(): void {
-    if (this.#connection.gone) return
-    const silent = this.#proxy.isSilent
-    if (silent || this.#held > WINDOW) this.#source.pause()
-    else this.#source.resume()
-    clearTimeout(this.#timer)
-    if (silent) return
-    for (let head = this.#queue[0]; head !== undefined && !this.#blocked; head = this.#queue[0]) {
-      const wait = head.due - performance.now()
-      if (wait > 0.5) {
-        this.#timer = setTimeout(() => this.pump(), wait)
-        return
-      }
-      this.#queue.shift()
-      if (head.data === undefined) {
-        this.#sink.end()
-        continue
-      }
-      this.#held -= head.data.length
-      this.#pass(head.data)
-      if (this.#connection.gone) return
-    }
-    if (this.#held <= WINDOW) this.#source.resume()
-  }
-
-  /** Up to a trigger's last byte passes; then it fires. */
-  #pass(data: Buffer): void {
-    const trigger = this.#proxy.triggerOf(this.direction)
-    const passing = trigger === undefined ? data : data.subarray(0, Math.max(0, trigger.left))
-    if (passing.length > 0 && !this.#proxy.drops(this.direction)) {
-      this.#proxy.count(this.direction, passing.length)
-      this.#blocked = !this.#sink.write(passing)
-    }
-    if (trigger === undefined) return
-    trigger.left -= passing.length
-    if (trigger.left > 0) return
-    this.#proxy.disarm(trigger)
-    trigger.fire(this.#connection)
-    const rest = data.subarray(passing.length)
-    if (rest.length > 0 && !this.#connection.gone) this.#pass(rest)
-  }
-
-  stop(): void {
-    clearTimeout(this.#timer)
-    this.#queue = []
-  }
-}
-
-class Connection {
-  gone = false
-  /** One side was lost while nothing could be told to the other. */
-  #broken = false
-  readonly #proxy: Proxy
-  readonly #client: Socket
-  readonly #server: Socket
-  readonly #lanes: readonly Lane[]
-
-  constructor(proxy: Proxy, client: Socket, target: { host: string; port: number }, ended: () => void) {
-    this.#proxy = proxy
-    this.#client = client.setNoDelay()
-    this.#server = connect({ ...target, allowHalfOpen: true }).setNoDelay()
-    this.#lanes = [
-      new Lane(proxy, this, 'toServer', this.#client, this.#server),
-      new Lane(proxy, this, 'toClient', this.#server, this.#client),
-    ]
-    let closed = 0
-    for (const [socket, other] of [
-      [this.#client, this.#server],
-      [this.#server, this.#client],
-    ] as const) {
-      // A reset, or a refused connection, on one side is one on the other: but not in a black hole.
-      socket.on('error', () => {
-        if (proxy.isSilent) this.#broken = true
-        else other.resetAndDestroy()
-      })
-      socket.on('close', () => {
-        closed += 1
-        if (closed < 2) return
-        this.gone = true
-        for (const lane of this.#lanes) lane.stop()
-        ended()
-      })
-    }
-    this.pump()
-  }
-
-  pump(): void {
-    if (this.#broken && !this.#proxy.isSilent) this.cut('reset')
-    for (const lane of this.#lanes) lane.pump()
-  }
-
-  cut(how: How): void {
-    this.gone = true
-    for (const lane of this.#lanes) lane.stop()
-    for (const socket of [this.#client, this.#server]) {
-      if (how === 'reset') socket.resetAndDestroy()
-      else {
-        // Read on, into nothing: closing with bytes unread would turn the FIN into an RST.
-        socket.end()
-        socket.resume()
-        setTimeout(() => socket.destroy(), FIN_MILLIS).unref()
-      }
-    }
-  }
-}
-
-export class Proxy {
+export class Proxy implements Link {
   readonly port: number
   /** Connections ever accepted, and bytes passed on. */
   accepted = 0
@@ -320,7 +159,7 @@ export class Proxy {
     })
   }
 
-  // for the lanes
+  // for the connections
 
   get isSilent(): boolean {
     return this.#silent
@@ -330,7 +169,6 @@ export class Proxy {
     return direction === 'toClient' && this.#dropping !== undefined
   }
 
-  /** When bytes that arrive now may leave, `performance.now()` clock. */
   dueFor(direction: Direction, bytes: number): number {
     const now = performance.now()
     const start = Math.max(now, this.#free[direction])

@@ -1,4 +1,4 @@
-import type { TestStep } from '../supervisor/methods.ts'
+import type { ProbeStep } from '../link/probe.ts'
 import { readArguments, wrongCall } from './arguments.ts'
 import { follow, placesOf, saying } from './client.ts'
 import { EXIT } from './commands.ts'
@@ -25,7 +25,7 @@ export async function run(args: string[]): Promise<number> {
         if (wanted.length > 0 ? !wanted.includes(destination.name) : destination.kind === 'folder') continue
         tested += 1
         if (!parsed.values.json) process.stdout.write(`${settings.name} → ${destination.name}\n`)
-        for await (const step of follow<TestStep>(socket, `/link/test?destination=${destination.name}`)) {
+        for await (const step of follow<ProbeStep>(socket, `/link/test?destination=${destination.name}`)) {
           if (!step.ok) failed = true
           process.stdout.write(parsed.values.json ? JSON.stringify({ at: settings.name, destination: destination.name, ...step }) + '\n' : stepText(step))
         }
@@ -36,7 +36,7 @@ export async function run(args: string[]): Promise<number> {
   })
 }
 
-export function stepText(step: TestStep): string {
+export function stepText(step: ProbeStep): string {
   const line = `  ${step.ok ? 'ok    ' : 'FAILED'}  ${step.step.padEnd(12)} ${String(Math.round(step.millis)).padStart(5)} ms  ${step.detail}\n`
   return step.remedy ? `${line}          ${step.remedy}\n` : line
 }

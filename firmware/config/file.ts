@@ -8,6 +8,7 @@ import { LineCounter, parseDocument } from 'yaml'
 import type { Document } from 'yaml'
 import { LIMITS } from '../domain/limits.ts'
 import type { Limits } from '../domain/limits.ts'
+import { foldersOf } from '../platform/service.ts'
 import { configSchema } from './schema.ts'
 import type { Config } from './schema.ts'
 
@@ -44,16 +45,16 @@ export function loadConfig(file: string, environment: NodeJS.ProcessEnv): Loaded
   const { config } = parsed
   const home = path.dirname(path.resolve(file))
   const place = (value: string) => path.resolve(home, value)
-  const state = config.state ?? environment['STATE_DIRECTORY']
-  if (state === undefined) return whole('says no state directory, and $STATE_DIRECTORY is not set')
-  const absoluteState = place(state)
+  if (config.state === undefined && !environment['STATE_DIRECTORY']) return whole('says no state directory, and $STATE_DIRECTORY is not set')
+  const given = foldersOf(environment, config.state === undefined ? '' : place(config.state))
+  const state = config.state === undefined ? given.state : place(config.state)
   return {
     settings: {
       ...config,
       file: path.resolve(file),
-      state: absoluteState,
-      runtime: place(config.runtime ?? environment['RUNTIME_DIRECTORY'] ?? path.join(absoluteState, 'run')),
-      credentials: place(config.credentials ?? environment['CREDENTIALS_DIRECTORY'] ?? path.join(absoluteState, 'credentials')),
+      state,
+      runtime: config.runtime === undefined ? given.runtime : place(config.runtime),
+      credentials: config.credentials === undefined ? given.credentials : place(config.credentials),
       destinations: config.destinations.map((d) => (d.kind === 'folder' ? { ...d, path: place(d.path) } : d)),
       limits: { ...LIMITS, ...defined(config.limits) },
     },

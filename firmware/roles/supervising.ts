@@ -65,7 +65,7 @@ export const openSpool = async (settings: Settings, log: Log): Promise<Spool> =>
 
 async function supervise(settings: Settings): Promise<number> {
   const log = makeLog(settings.name)
-  const service = new Service()
+  const service = new Service(process.env)
   fs.mkdirSync(settings.state, { recursive: true, mode: 0o700 })
   const spool = await openSpool(settings, log)
   const main = fileURLToPath(new URL('../main.ts', import.meta.url))

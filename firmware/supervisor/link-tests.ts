@@ -4,9 +4,10 @@
  */
 import { Fault } from '../domain/errors.ts'
 import type { Channel } from './channel.ts'
-import type { ForwardService, ForwardWorker, TestStep } from './methods.ts'
+import type { ProbeStep } from '../link/probe.ts'
+import type { ForwardService, ForwardWorker } from './methods.ts'
 
-type Take = (step: TestStep | null) => void
+type Take = (step: ProbeStep | null) => void
 
 export class LinkTests {
   readonly #channelOf: (destination: string) => Channel<ForwardService, ForwardWorker> | undefined
@@ -18,11 +19,11 @@ export class LinkTests {
   }
 
   /** One step after the other; ends after the last or with the worker. @throws Fault WORKER_DIED */
-  async *run(destination: string): AsyncGenerator<TestStep> {
+  async *run(destination: string): AsyncGenerator<ProbeStep> {
     const channel = this.#channelOf(destination)
     if (!channel) throw new Fault('WORKER_DIED')
     const test = this.#next++
-    const came: (TestStep | null)[] = []
+    const came: (ProbeStep | null)[] = []
     let wake = () => {}
     this.#under.set(test, (step) => {
       came.push(step)
@@ -41,7 +42,7 @@ export class LinkTests {
     }
   }
 
-  step(test: number, step: TestStep | null): void {
+  step(test: number, step: ProbeStep | null): void {
     this.#under.get(test)?.(step)
   }
 

@@ -5,6 +5,7 @@ import type { LinkState } from '../domain/link.ts'
 import type { ErrorCode } from '../domain/errors.ts'
 import type { CommitOutcome, Lease, ObjectFacts, Outcome, Slot } from '../domain/spool.ts'
 import type { WaitingContext } from '../forward/outlet.ts'
+import type { ProbeStep } from '../link/probe.ts'
 import type { Admission, Knock } from '../receive/intake.ts'
 
 /** Served to `receive` workers. */
@@ -32,17 +33,7 @@ export type ForwardService = {
   waiting: (argument: { destination: string }) => WaitingContext[]
   hold: (argument: { destination: string; sopClass: string; transferSyntax: string; detail: string }) => Promise<void>
   link: (argument: { destination: string; state: LinkState; associations: number }) => void
-  testStep: (argument: { test: number; step: TestStep | null }) => void
-}
-
-/** One step of `link test`, as the page and the command line show it. */
-export interface TestStep {
-  readonly step: string
-  readonly ok: boolean
-  readonly millis: number
-  readonly detail: string
-  readonly code?: string | undefined
-  readonly remedy?: string | undefined
+  testStep: (argument: { test: number; step: ProbeStep | null }) => void
 }
 
 /** Served by `forward` workers. */

@@ -50,7 +50,7 @@ export class DicomTransport implements Transport {
       const association = await associate(opened.socket, { calledAe, callingAe, contexts }, limits)
       return new AssociationCarrier(association, contexts, `${calledAe}@${opened.address}`, times)
     } catch (error) {
-      if (error instanceof Fault && error.code === 'ASSOCIATION_LOST') throw opened.explain(error.cause as Error | undefined)
+      if (error instanceof Fault && error.code === 'ASSOCIATION_BROKEN') throw opened.explain(error.cause as Error | undefined)
       throw error
     }
   }

@@ -57,6 +57,8 @@ export const LIMITS = {
   waterMillis: 1_000,
   /** Changes of the index written in one synchronised batch. */
   changesPerBatch: 256,
+  /** Unlinked files whose mark in the index is removed together with the next ones. */
+  graves: 64,
   /** Files that could not be understood, kept for a person to look at; the oldest give way. */
   quarantine: 1000,
   /** Damaged indexes set aside; the oldest give way. */
@@ -66,14 +68,14 @@ export const LIMITS = {
   reasonChars: 200,
   /** Rows one control answer lists. */
   listRows: 1000,
+  /** Rows looked at for one control answer. */
+  searchedRows: 20_000,
   /** Knocks (refused callers) remembered for the status. */
   knocks: 100,
   /** Body of one request to the control socket. */
   controlBytes: 64 * 1024,
   /** One configuration file. */
   configBytes: 1024 * 1024,
-  /** One message between supervisor and worker. */
-  messageBytes: 64 * 1024,
 
   /** One name resolution; a slower one is answered from the last good answer if there is one. */
   nameMillis: 5_000,

@@ -1,0 +1,113 @@
+/**
+ * Tenant keys: 32 random bytes each, in a file of mode 0600. They wrap the data keys of the
+ * objects, and never leave the supervisor. Erasing a tenant's key erases its objects, wherever
+ * copies of them are.
+ */
+import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import { mkdir, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { isName } from '../domain/identifier.ts'
+import { syncDirectory, writeDurably } from './files.ts'
+import type { Preamble } from './object/format.ts'
+
+const NONCE_BYTES = 12
+const TAG_BYTES = 16
+const KEY_BYTES = 32
+const EXTENSION = '.key'
+
+interface TenantKey {
+  readonly keyId: string
+  readonly key: Buffer
+}
+
+const additional = (id: string, tenant: string): Buffer => Buffer.from(`${id}\n${tenant}`)
+
+/** Tells a damaged key file from a good one, and says nothing about the key. */
+const checkOf = (keyId: string, key: Buffer): string => createHash('sha256').update(keyId).update(key).digest('hex').slice(0, 16)
+
+export class KeyRing {
+  readonly #directory: string
+  readonly #keys = new Map<string, TenantKey>()
+  readonly #making = new Map<string, Promise<TenantKey>>()
+
+  /** @throws Error when a key file is unreadable: to go on would make a new key and lose the old objects */
+  static async open(directory: string): Promise<KeyRing> {
+    await mkdir(directory, { recursive: true, mode: 0o700 })
+    const ring = new KeyRing(directory)
+    for (const name of readdirSync(directory)) if (name.endsWith(EXTENSION)) ring.#read(name.slice(0, -EXTENSION.length))
+    return ring
+  }
+
+  private constructor(directory: string) {
+    this.#directory = directory
+  }
+
+  #read(tenant: string): void {
+    const [keyId = '', key = '', check = ''] = readFileSync(this.#path(tenant), 'utf8').trim().split(' ')
+    const bytes = Buffer.from(key, 'base64')
+    if (bytes.length !== KEY_BYTES || checkOf(keyId, bytes) !== check) throw new Error(`spool: the key of tenant ${tenant} is damaged; put its backup in place`)
+    this.#keys.set(tenant, { keyId, key: bytes })
+  }
+
+  #path(tenant: string): string {
+    if (!isName(tenant)) throw new Error(`spool: not a tenant: ${JSON.stringify(tenant)}`)
+    return join(this.#directory, tenant + EXTENSION)
+  }
+
+  /** Makes the tenant's key if there is none, durable before it is used. */
+  async ensure(tenant: string): Promise<void> {
+    if (this.#keys.has(tenant)) return
+    let making = this.#making.get(tenant)
+    if (!making) {
+      making = this.#make(tenant).finally(() => this.#making.delete(tenant))
+      this.#making.set(tenant, making)
+    }
+    this.#keys.set(tenant, await making)
+  }
+
+  async #make(tenant: string): Promise<TenantKey> {
+    const made = { keyId: randomBytes(8).toString('hex'), key: randomBytes(KEY_BYTES) }
+    await writeDurably(this.#path(tenant), `${made.keyId} ${made.key.toString('base64')} ${checkOf(made.keyId, made.key)}\n`)
+    return made
+  }
+
+  /** A fresh data key for one object of a tenant whose key was made. Base64, as a slot carries it. */
+  newDataKey(tenant: string, id: string): { key: string; wrappedKey: string; keyId: string } {
+    const wrapping = this.#keys.get(tenant)
+    if (!wrapping) throw new Error(`spool: no key of tenant ${tenant}`)
+    const key = randomBytes(KEY_BYTES)
+    const nonce = randomBytes(NONCE_BYTES)
+    const cipher = createCipheriv('aes-256-gcm', wrapping.key, nonce).setAAD(additional(id, tenant))
+    const wrapped = Buffer.concat([nonce, cipher.update(key), cipher.final(), cipher.getAuthTag()])
+    return { key: key.toString('base64'), wrappedKey: wrapped.toString('base64'), keyId: wrapping.keyId }
+  }
+
+  /** @returns undefined when the tenant's key is erased, another one, or the wrapped key was altered */
+  readonly unwrap = (of: Pick<Preamble, 'id' | 'tenant' | 'keyId' | 'wrappedKey'>): Buffer | undefined => {
+    const wrapping = this.#keys.get(of.tenant)
+    if (!wrapping || wrapping.keyId !== of.keyId) return undefined
+    const bytes = Buffer.from(of.wrappedKey, 'base64')
+    if (bytes.length !== NONCE_BYTES + KEY_BYTES + TAG_BYTES) return undefined
+    const split = bytes.length - TAG_BYTES
+    const decipher = createDecipheriv('aes-256-gcm', wrapping.key, bytes.subarray(0, NONCE_BYTES)).setAAD(additional(of.id, of.tenant))
+    decipher.setAuthTag(bytes.subarray(split))
+    try {
+      return Buffer.concat([decipher.update(bytes.subarray(NONCE_BYTES, split)), decipher.final()])
+    } catch {
+      return undefined
+    }
+  }
+
+  /** The point of no return: nothing of this tenant can be read afterwards. */
+  async erase(tenant: string): Promise<void> {
+    await this.#making.get(tenant)
+    const key = this.#keys.get(tenant)
+    this.#keys.delete(tenant)
+    if (!key) return
+    key.key.fill(0)
+    // Overwriting in place would promise more than a flash disk keeps; the medium is another matter.
+    await unlink(this.#path(tenant))
+    await syncDirectory(this.#directory)
+  }
+}

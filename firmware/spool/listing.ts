@@ -1,0 +1,127 @@
+/**
+ * What a person may look at: instances, receipts, studies. Each answer is bounded, and one that
+ * searches looks at a bounded number of rows and says where to go on.
+ */
+import type { ObjectId } from '../domain/identifier.ts'
+import type { InstanceState } from '../domain/instance.ts'
+import { LIMITS } from '../domain/limits.ts'
+import type { InstanceRow, Receipt } from '../domain/spool.ts'
+import type { Database } from './index.ts'
+import type { StoredRow, StudyRow } from './rows.ts'
+import { after as afterPrefix, decode, heldPrefix, instanceOf, receiptKey, rowKey } from './rows.ts'
+import { entriesUnder, paged } from './survey.ts'
+
+export interface ListQuery {
+  readonly state?: InstanceState | undefined
+  readonly destination?: string | undefined
+  readonly tenant?: string | undefined
+  /** Goes on after this one. */
+  readonly after?: ObjectId | undefined
+  /** At most LIMITS.listRows. */
+  readonly limit?: number | undefined
+}
+
+export interface Listed {
+  readonly rows: readonly InstanceRow[]
+  /** Where to go on; undefined at the end. */
+  readonly next: ObjectId | undefined
+}
+
+/** Which deliveries are leased, and so `forwarding`, is not in the index. */
+export type IsLeased = (id: ObjectId, destination: string) => boolean
+
+export function shown(row: StoredRow, isLeased: IsLeased): InstanceRow {
+  const deliveries = row.deliveries.map((one) => (one.state === 'queued' && isLeased(row.id, one.destination) ? { ...one, state: 'forwarding' as const } : one))
+  return instanceOf({ ...row, deliveries })
+}
+
+const clamp = (limit: number | undefined): number => Math.max(1, Math.min(limit ?? 100, LIMITS.listRows))
+
+/** In the order of ids. */
+export async function listRows(database: Database, query: ListQuery, isLeased: IsLeased): Promise<Listed> {
+  const limit = clamp(query.limit)
+  const rows: InstanceRow[] = []
+  let looked = 0
+  let last: ObjectId | undefined
+  for await (const row of candidates(database, query)) {
+    const instance = shown(row, isLeased)
+    last = row.id
+    if (matches(instance, query)) rows.push(instance)
+    if (rows.length >= limit || (looked += 1) >= LIMITS.searchedRows) return { rows, next: last }
+  }
+  return { rows, next: undefined }
+}
+
+async function* candidates(database: Database, query: ListQuery): AsyncGenerator<StoredRow> {
+  // The held ones have keys of their own: a page that asks for them every second reads no others.
+  if (query.state === 'held' && query.destination !== undefined) {
+    const prefix = heldPrefix(query.destination)
+    for await (const key of paged(database.keys({ gt: prefix + (query.after ?? ''), lt: afterPrefix(prefix) }))) {
+      const id = key.slice(prefix.length)
+      const stored = await database.get(rowKey(id))
+      const row = stored === undefined ? undefined : decode<StoredRow>(rowKey(id), stored)
+      if (row) yield row
+    }
+    return
+  }
+  const from = rowKey(query.after ?? '')
+  for await (const [key, stored] of paged(database.iterator({ gt: from, lt: afterPrefix('i/'), fillCache: false }))) {
+    const row = decode<StoredRow>(key, stored)
+    if (row) yield row
+  }
+}
+
+const matches = (row: InstanceRow, query: ListQuery): boolean =>
+  (query.tenant === undefined || row.tenant === query.tenant) &&
+  row.deliveries.some(
+    (one) => (query.destination === undefined || one.destination === query.destination) && (query.state === undefined || one.state === query.state),
+  )
+
+export interface ReceiptQuery {
+  readonly tenant?: string | undefined
+  readonly destination?: string | undefined
+  readonly sopInstance?: string | undefined
+  /** Goes on with older ones after this one. */
+  readonly after?: Pick<Receipt, 'endedAt' | 'id' | 'destination'> | undefined
+  /** At most LIMITS.listRows. */
+  readonly limit?: number | undefined
+}
+
+/** Newest first. */
+export async function listReceipts(database: Database, query: ReceiptQuery): Promise<Receipt[]> {
+  const limit = clamp(query.limit)
+  const receipts: Receipt[] = []
+  const before = query.after ? receiptKey(query.after.endedAt, query.after.id, query.after.destination) : afterPrefix('r/')
+  let looked = 0
+  for await (const [key, stored] of paged(database.iterator({ gt: 'r/', lt: before, reverse: true, fillCache: false }))) {
+    const receipt = decode<Receipt>(key, stored)
+    const wanted =
+      receipt &&
+      (query.tenant === undefined || receipt.tenant === query.tenant) &&
+      (query.destination === undefined || receipt.destination === query.destination) &&
+      (query.sopInstance === undefined || receipt.sopInstance === query.sopInstance)
+    if (wanted) receipts.push(receipt)
+    if (receipts.length >= limit || (looked += 1) >= LIMITS.searchedRows) break
+  }
+  return receipts
+}
+
+export interface Study extends Omit<StudyRow, 'first'> {
+  readonly tenant: string
+  readonly study: string
+}
+
+/** Studies of which something is in the spool, by tenant and UID. */
+export async function listStudies(database: Database, query: { tenant?: string | undefined; limit?: number | undefined }): Promise<Study[]> {
+  const studies: Study[] = []
+  const limit = clamp(query.limit)
+  for await (const [key, stored] of entriesUnder(database, query.tenant === undefined ? 's/' : `s/${query.tenant}/`)) {
+    const row = decode<StudyRow>(key, stored)
+    if (!row) continue
+    const [, tenant = '', study = ''] = key.split('/')
+    const { instances, bytes, firstAt, lastAt } = row
+    studies.push({ tenant, study, instances, bytes, firstAt, lastAt })
+    if (studies.length >= limit) break
+  }
+  return studies
+}

@@ -1,0 +1,153 @@
+/**
+ * Lays the object files beside the rows of the index, both in the order of their ids, and settles
+ * every difference. Holds one page of either at a time.
+ *
+ * A file without a row was never acknowledged, or its row was lost. What is complete is taken in,
+ * never deleted; what is incomplete was never acknowledged if the index is sound, and is set aside
+ * if it was not. A row without a file is kept, held, and an alarm.
+ */
+import type { ObjectId } from '../domain/identifier.ts'
+import type { Log } from '../domain/log.ts'
+import type { Target } from '../domain/route.ts'
+import { arrivalKeys, arrive, restore } from './changes.ts'
+import type { Found, ObjectFiles } from './files.ts'
+import { Index } from './index.ts'
+import type { Database } from './index.ts'
+import { inspect, verifyObject } from './object/inspect.ts'
+import type { Sound } from './object/inspect.ts'
+import type { Unsound, KeyOf } from './object/ends.ts'
+import type { Old } from './recovery.ts'
+import type { Meta, StoredRow } from './rows.ts'
+import { decode, rowKey } from './rows.ts'
+import { entriesUnder } from './survey.ts'
+import { changeKeys } from './view.ts'
+import { Fault } from '../domain/errors.ts'
+
+export interface Ground {
+  readonly files: ObjectFiles
+  readonly keyOf: KeyOf
+  readonly targets: (listener: string, tenant: string) => readonly Target[]
+  readonly now: () => number
+  readonly log: Log
+  /** Being written by a worker, or standing ready: not an object yet. */
+  readonly isSlot: (id: ObjectId) => boolean
+}
+
+/** Where two sorted streams of ids differ and agree. */
+export async function* abreast<R>(files: AsyncIterator<Found>, rows: AsyncIterator<{ id: ObjectId; row: R }>): AsyncGenerator<{ found?: Found; row?: { id: ObjectId; row: R } }> {
+  let file = await files.next()
+  let row = await rows.next()
+  while (!file.done || !row.done) {
+    const fileId = file.done ? '~' : file.value.id
+    const rowId = row.done ? '~' : row.value.id
+    if (fileId === rowId) yield { found: file.value as Found, row: row.value as { id: ObjectId; row: R } }
+    else if (fileId < rowId) yield { found: file.value as Found }
+    else yield { row: row.value as { id: ObjectId; row: R } }
+    if (fileId <= rowId) file = await files.next()
+    if (rowId <= fileId) row = await rows.next()
+  }
+}
+
+/** A disk that cannot give back the file is as bad as one that altered it, for what follows here. */
+export async function examine(found: Found, keyOf: KeyOf, whole: boolean): Promise<Sound | Unsound> {
+  try {
+    return await (whole ? verifyObject : inspect)(found.path, keyOf)
+  } catch (error) {
+    return { kind: 'damaged', reason: error instanceof Fault ? error.message : ((error as NodeJS.ErrnoException).code ?? String(error)) }
+  }
+}
+
+/** Takes a complete file in as an instance. @returns false when it is a repetition of another */
+export async function adopt(index: Index, ground: Ground, sound: Sound): Promise<boolean> {
+  const { facts, preamble } = sound
+  const arrival = { facts, sealing: preamble, targets: ground.targets(facts.source.listener, facts.tenant), now: ground.now(), unusable: [] }
+  const outcome = await index.transact({ keys: arrivalKeys(arrival), impatient: true, apply: (view) => arrive(view, arrival) })
+  if (outcome.kind !== 'duplicate') ground.log.warn('adopted', { id: facts.id, sopInstance: facts.sopInstance })
+  return outcome.kind !== 'duplicate'
+}
+
+/** Files examined at once while an index is made. */
+const WINDOW = 64
+
+/**
+ * Fills a new index: rows that still verify in the old one go over as they are, files without one
+ * are taken in by what they say of themselves. Their digests are checked when they are sent.
+ */
+export async function fillFrom(ground: Ground, made: Database, empty: Meta, old: Old | undefined): Promise<Meta> {
+  const index = new Index(made, empty, {
+    sync: false,
+    written: () => undefined,
+    trouble: () => undefined,
+    reopen: () => Promise.reject(new Error('index: being made')),
+  })
+  try {
+    const sequence = old ? await copyReceipts(old, made) : 0
+    const meta: Meta = { ...empty, sequence, delivered: old?.meta?.delivered ?? 0, deliveredBytes: old?.meta?.deliveredBytes ?? 0 }
+    await index.transact({ keys: [], apply: (view) => void (view.meta = { ...meta, identity: empty.identity }) })
+    const window: Promise<Step>[] = []
+    const drain = async (): Promise<void> => {
+      // Examined side by side, entered in the order of their ids: that is the order of arrival.
+      const steps = await Promise.all(window.splice(0))
+      await Promise.all(steps.map((step) => step(index)))
+    }
+    for await (const { found, row } of abreast(ground.files.walk(), rowsOf(old))) {
+      window.push(stepFor(ground, found, row?.row, old))
+      if (window.length >= WINDOW) await drain()
+    }
+    await drain()
+    return await index.transact({ keys: [], impatient: true, apply: (view) => view.meta })
+  } finally {
+    await index.release()
+  }
+}
+
+type Step = (index: Index) => Promise<unknown>
+
+async function stepFor(ground: Ground, found: Found | undefined, row: StoredRow | undefined, old: Old | undefined): Promise<Step> {
+  if (row && (found || !old?.stale)) {
+    const kept = found ? row : missing(row)
+    return (index) => index.transact({ keys: changeKeys(kept), impatient: true, apply: (view) => restore(view, kept) })
+  }
+  if (!found || ground.isSlot(found.id)) return () => Promise.resolve()
+  const state = await examine(found, ground.keyOf, false)
+  if (state.kind === 'complete')
+    return async (index) => {
+      if (!(await adopt(index, ground, state))) await ground.files.unlink(found.id)
+    }
+  if (state.reason === 'empty') return () => ground.files.unlink(found.id)
+  ground.log.warn('set-aside', { id: found.id, detail: state.reason })
+  return () => ground.files.quarantine(found)
+}
+
+/** The row of a file that is gone: kept, held, an alarm. */
+export const missing = (row: StoredRow): StoredRow => ({
+  ...row,
+  deliveries: row.deliveries.map((one) =>
+    one.state === 'queued' ? { ...one, state: 'held', notBefore: 0, code: 'OBJECT_MISSING' } : one,
+  ),
+})
+
+async function* rowsOf(old: Old | undefined): AsyncGenerator<{ id: ObjectId; row: StoredRow }> {
+  if (!old) return
+  for await (const [key, stored] of entriesUnder(old.database, 'i/')) {
+    const row = decode<StoredRow>(key, stored)
+    if (row && rowKey(row.id) === key) yield { id: row.id, row }
+  }
+}
+
+/** Copies what cannot be made from files, and finds the last sequence given out. */
+async function copyReceipts(old: Old, made: Database): Promise<number> {
+  for (const kind of ['r/', 'd/', 'x/']) {
+    let batch: { type: 'put'; key: string; value: string }[] = []
+    for await (const [key, value] of entriesUnder(old.database, kind)) {
+      if (decode(key, value) === undefined) continue
+      batch.push({ type: 'put', key, value })
+      if (batch.length >= WINDOW * 4) await made.batch(batch.splice(0))
+    }
+    await made.batch(batch)
+    batch = []
+  }
+  let sequence = old.meta?.sequence ?? 0
+  for await (const { row } of rowsOf(old)) sequence = Math.max(sequence, row.sequence)
+  return sequence
+}

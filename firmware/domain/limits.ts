@@ -68,8 +68,8 @@ export const LIMITS = {
   reasonChars: 200,
   /** Rows one control answer lists. */
   listRows: 1000,
-  /** Rows looked at for one control answer. */
-  searchedRows: 20_000,
+  /** Receipts looked at in one search. */
+  searchedRows: 200_000,
   /** Knocks (refused callers) remembered for the status. */
   knocks: 100,
   /** Body of one request to the control socket. */

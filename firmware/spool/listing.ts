@@ -1,11 +1,10 @@
 /**
- * What a person may look at: instances, receipts, studies. Each answer is bounded, and one that
- * searches looks at a bounded number of rows and says where to go on.
+ * What a person may look at: instances, receipts, studies. Each answer is bounded.
  */
 import type { ObjectId } from '../domain/identifier.ts'
 import type { InstanceState } from '../domain/instance.ts'
 import { LIMITS } from '../domain/limits.ts'
-import type { InstanceRow, Receipt } from '../domain/spool.ts'
+import type { Delivery, InstanceRow, Receipt } from '../domain/spool.ts'
 import type { Database } from './index.ts'
 import type { StoredRow, StudyRow } from './rows.ts'
 import { after as afterPrefix, decode, heldPrefix, instanceOf, receiptKey, rowKey } from './rows.ts'
@@ -21,43 +20,41 @@ export interface ListQuery {
   readonly limit?: number | undefined
 }
 
-export interface Listed {
-  readonly rows: readonly InstanceRow[]
-  /** Where to go on; undefined at the end. */
-  readonly next: ObjectId | undefined
+/** Which deliveries are leased, and so `forwarding`, is not in the index. */
+export interface Leased {
+  get(id: ObjectId, destination: string): unknown
+  all(): readonly { readonly id: ObjectId }[]
 }
 
-/** Which deliveries are leased, and so `forwarding`, is not in the index. */
-export type IsLeased = (id: ObjectId, destination: string) => boolean
-
-export function shown(row: StoredRow, isLeased: IsLeased): InstanceRow {
-  const deliveries = row.deliveries.map((one) => (one.state === 'queued' && isLeased(row.id, one.destination) ? { ...one, state: 'forwarding' as const } : one))
-  return instanceOf({ ...row, deliveries })
+export function shown(row: StoredRow, leased: Leased): InstanceRow {
+  const isLeased = (one: Delivery): boolean => one.state === 'queued' && leased.get(row.id, one.destination) !== undefined
+  return instanceOf({ ...row, deliveries: row.deliveries.map((one) => (isLeased(one) ? { ...one, state: 'forwarding' } : one)) })
 }
 
 const clamp = (limit: number | undefined): number => Math.max(1, Math.min(limit ?? 100, LIMITS.listRows))
 
+export interface Listed {
+  readonly rows: readonly InstanceRow[]
+  /** Where to go on `after`; undefined at the end. */
+  readonly next: ObjectId | undefined
+}
+
 /** In the order of ids. */
-export async function listRows(database: Database, query: ListQuery, isLeased: IsLeased): Promise<Listed> {
+export async function listRows(database: Database, query: ListQuery, leased: Leased): Promise<Listed> {
   const limit = clamp(query.limit)
   const rows: InstanceRow[] = []
-  let looked = 0
-  let last: ObjectId | undefined
-  for await (const row of candidates(database, query)) {
-    const instance = shown(row, isLeased)
-    last = row.id
+  for await (const row of candidates(database, query, leased)) {
+    const instance = shown(row, leased)
     if (matches(instance, query)) rows.push(instance)
-    if (rows.length >= limit || (looked += 1) >= LIMITS.searchedRows) return { rows, next: last }
+    if (rows.length >= limit) return { rows, next: row.id }
   }
   return { rows, next: undefined }
 }
 
-async function* candidates(database: Database, query: ListQuery): AsyncGenerator<StoredRow> {
-  // The held ones have keys of their own: a page that asks for them every second reads no others.
-  if (query.state === 'held' && query.destination !== undefined) {
-    const prefix = heldPrefix(query.destination)
-    for await (const key of paged(database.keys({ gt: prefix + (query.after ?? ''), lt: afterPrefix(prefix) }))) {
-      const id = key.slice(prefix.length)
+async function* candidates(database: Database, query: ListQuery, leased: Leased): AsyncGenerator<StoredRow> {
+  const ids = idsOf(database, query, leased)
+  if (ids) {
+    for await (const id of ids) {
       const stored = await database.get(rowKey(id))
       const row = stored === undefined ? undefined : decode<StoredRow>(rowKey(id), stored)
       if (row) yield row
@@ -69,6 +66,18 @@ async function* candidates(database: Database, query: ListQuery): AsyncGenerator
     const row = decode<StoredRow>(key, stored)
     if (row) yield row
   }
+}
+
+/** Where it is known which to look at: a page that asks every second must not read all rows. */
+function idsOf(database: Database, query: ListQuery, leased: Leased): AsyncIterable<ObjectId> | Iterable<ObjectId> | undefined {
+  const beyond = query.after ?? ''
+  if (query.state === 'forwarding') return [...new Set(leased.all().map((lease) => lease.id))].filter((id) => id > beyond).sort()
+  if (query.state === 'held' && query.destination !== undefined) return heldIds(database, heldPrefix(query.destination), beyond)
+  return undefined
+}
+
+async function* heldIds(database: Database, prefix: string, beyond: ObjectId): AsyncGenerator<ObjectId> {
+  for await (const key of paged(database.keys({ gt: prefix + beyond, lt: afterPrefix(prefix) }))) yield key.slice(prefix.length)
 }
 
 const matches = (row: InstanceRow, query: ListQuery): boolean =>
@@ -87,7 +96,7 @@ export interface ReceiptQuery {
   readonly limit?: number | undefined
 }
 
-/** Newest first. */
+/** Newest first; a search looks at the newest LIMITS.searchedRows after `after`. */
 export async function listReceipts(database: Database, query: ReceiptQuery): Promise<Receipt[]> {
   const limit = clamp(query.limit)
   const receipts: Receipt[] = []

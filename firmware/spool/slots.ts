@@ -4,7 +4,6 @@
  */
 import { stat } from 'node:fs/promises'
 import type { ObjectId } from '../domain/identifier.ts'
-import { LIMITS } from '../domain/limits.ts'
 import type { Slot } from '../domain/spool.ts'
 import type { ObjectFiles } from './files.ts'
 import type { KeyRing } from './keys.ts'
@@ -14,6 +13,8 @@ export interface SlotsOptions {
   readonly files: ObjectFiles
   readonly keys: KeyRing
   readonly cipher: Slot['cipher']
+  /** Kept ready per tenant. */
+  readonly slots: number
   readonly now: () => number
 }
 
@@ -35,7 +36,7 @@ export class Slots {
     for (;;) {
       const ready = this.#ready.get(tenant) ?? []
       const slot = ready.shift()
-      if (ready.length < LIMITS.slots / 2) {
+      if (ready.length < this.#options.slots / 2) {
         const filling = this.#fill(tenant)
         if (!slot) await filling
         // Told to the one who finds nothing ready.
@@ -63,7 +64,7 @@ export class Slots {
     const ready = this.#ready.get(tenant) ?? []
     this.#ready.set(tenant, ready)
     const made: Slot[] = []
-    for (let count = ready.length; count < LIMITS.slots; count += 1) {
+    for (let count = ready.length; count < this.#options.slots; count += 1) {
       const id = newObjectId(now())
       made.push({ id, path: files.pathOf(id), tenant, cipher, ...keys.newDataKey(tenant, id) })
     }
@@ -103,7 +104,7 @@ export class Slots {
       (stats) => stats.size === 0,
       () => false,
     )
-    if (empty && ready && ready.length < LIMITS.slots) ready.push(slot)
+    if (empty && ready && ready.length < this.#options.slots) ready.push(slot)
     else await this.drop(id)
   }
 

@@ -22,6 +22,7 @@ import type { ErrorCode } from '../domain/errors.ts'
 import { Fault, causeOf } from '../domain/errors.ts'
 import type { ObjectId } from '../domain/identifier.ts'
 import { LIMITS } from '../domain/limits.ts'
+import type { Limits } from '../domain/limits.ts'
 import type { Log } from '../domain/log.ts'
 import type { Target } from '../domain/route.ts'
 import type { CommitOutcome, InstanceRow, Lease, ObjectFacts, Outcome, Receipt, Slot } from '../domain/spool.ts'
@@ -52,6 +53,7 @@ import type { Water, WaterOptions } from './water.ts'
 export interface SpoolOptions {
   /** The spool's own directory; made if absent. */
   readonly directory: string
+  /** Milliseconds since 1970, UTC. */
   readonly clock: { now(): number }
   readonly cipher: Slot['cipher']
   /** Where what was found without a row goes. */
@@ -60,6 +62,7 @@ export interface SpoolOptions {
   /** How long after delivery a repetition is answered as a duplicate. */
   readonly duplicateWindowMillis: number
   readonly receiptsMillis: number
+  readonly limits?: Limits
   readonly log: Log
 }
 
@@ -147,7 +150,7 @@ export class Spool {
     this.#options = options
     this.#files = files
     this.#keys = keys
-    this.#slots = new Slots({ files, keys, cipher: options.cipher, now })
+    this.#slots = new Slots({ files, keys, cipher: options.cipher, slots: (options.limits ?? LIMITS).slots, now })
     this.#gauge = new WaterGauge(options.water, now)
     this.#upkeep = new Upkeep({ index, files, now, log: options.log, receiptsMillis: options.receiptsMillis })
     this.#leases = new Leases({
@@ -283,19 +286,22 @@ export class Spool {
   }
 
   /**
-   * Held deliveries are queued, delayed ones are due at once: of one instance, of one destination
-   * (held ones only), or both. @returns how many
+   * Queues held deliveries again: of one instance, of one destination, or all. A delivery of the
+   * named instance that waits for its next attempt becomes due at once. @returns how many
    */
-  async retry(which: { id?: ObjectId | undefined; destination?: string | undefined }): Promise<number> {
-    if (which.id !== undefined) return this.#interveneOne(which.id, which.destination, (row) => this.#retrying(row))
-    const destinations = which.destination === undefined ? this.#tally.destinations() : [which.destination]
+  async retry({ id, destination }: { id?: ObjectId | undefined; destination?: string | undefined }): Promise<number> {
+    if (id !== undefined) return this.#interveneOne(id, destination, (row) => this.#retrying(row))
     let count = 0
-    for (const destination of destinations) {
-      const prefix = heldPrefix(destination)
-      for await (const ids of this.#portions([prefix], (key) => key.slice(prefix.length))) {
-        const done = await Promise.all(ids.map((id) => this.#interveneOne(id, destination, (row) => this.#retrying(row))))
-        count += done.reduce((sum, one) => sum + one, 0)
-      }
+    for (const one of destination === undefined ? this.#tally.destinations() : [destination]) count += await this.#retryAll(one)
+    return count
+  }
+
+  async #retryAll(destination: string): Promise<number> {
+    let count = 0
+    const prefix = heldPrefix(destination)
+    for await (const ids of this.#portions([prefix], (key) => key.slice(prefix.length))) {
+      const done = await Promise.all(ids.map((id) => this.#interveneOne(id, destination, (row) => this.#retrying(row))))
+      count += done.reduce((sum, one) => sum + one, 0)
     }
     return count
   }
@@ -391,12 +397,12 @@ export class Spool {
 
   /** @throws Fault while the index is being reopened */
   async list(query: ListQuery = {}): Promise<Listed> {
-    return listRows(this.#index.database, query, (id, destination) => this.#leases.get(id, destination) !== undefined)
+    return listRows(this.#index.database, query, this.#leases)
   }
 
   async show(id: ObjectId): Promise<InstanceRow | undefined> {
     const row = await this.#row(id)
-    return row && shown(row, (of, destination) => this.#leases.get(of, destination) !== undefined)
+    return row && shown(row, this.#leases)
   }
 
   /** Newest first. */

@@ -18,7 +18,7 @@ if (name === '' || name === '--help' || name === 'help') {
     process.stderr.write(`sallyport: there is no command ${name}; sallyport --help lists them\n`)
     process.exitCode = EXIT.usage
   } else {
-    const { run } = await command.load()
-    process.exitCode = await run(args)
+    const loaded = await command.load()
+    process.exitCode = await loaded.run(args)
   }
 }

@@ -53,7 +53,7 @@ async function list(places: readonly Place[], values: Values): Promise<number> {
   for (const key of ['state', 'destination', 'tenant', 'limit'] as const) if (values[key] !== undefined) query.set(key, values[key])
   const lines: (string | number)[][] = []
   for (const { socket, settings } of places) {
-    const { rows } = await ask<{ rows: InstanceRow[] }>(socket, 'GET', `/queue?${query}`)
+    const { rows } = await ask<{ rows: InstanceRow[] }>(socket, 'GET', `/queue?${query.toString()}`)
     if (values.json) for (const row of rows) process.stdout.write(JSON.stringify(row) + '\n')
     else for (const row of rows) for (const delivery of row.deliveries) if (shown(delivery, values)) lines.push([settings.name, ...cells(row, delivery)])
   }

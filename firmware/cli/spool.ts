@@ -108,7 +108,7 @@ async function* leasesOf(place: Place): AsyncGenerator<Lease> {
     let after: string | undefined
     for (;;) {
       const page: Lease[] = local
-        ? await local.readable({ after, limit: PAGE })
+        ? await local.objects({ after, limit: PAGE })
         : (await ask<{ leases: Lease[] }>(place.socket, 'GET', `/spool/objects?limit=${PAGE}${after ? `&after=${after}` : ''}`)).leases
       yield* page
       after = page.at(-1)?.id
@@ -134,7 +134,7 @@ async function rebuild(places: readonly Place[]): Promise<number> {
   for (const place of places) {
     const local = await openUnlessRunning(place)
     try {
-      const { instances } = local ? await local.rebuild() : await ask<{ instances: number }>(place.socket, 'POST', '/spool/rebuild')
+      const { instances } = local ? await local.rebuild().then(() => local.totals()) : await ask<{ instances: number }>(place.socket, 'POST', '/spool/rebuild')
       process.stdout.write(`${place.settings.name}: index made anew, ${instances} images\n`)
     } finally {
       await local?.close()

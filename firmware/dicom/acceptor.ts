@@ -105,6 +105,9 @@ interface Message {
   /** Undefined: nothing is answered (C-CANCEL). */
   answer: StoreAnswer | undefined
   sink: StoreSink | undefined
+  /** The sink asked for a pause; `whole`: and the data set ended with that very piece. */
+  draining: boolean
+  whole: boolean
 }
 
 export class Acceptor {
@@ -250,7 +253,7 @@ export class Acceptor {
     if ((command.field & RESPONSE_BIT) !== 0) {
       throw new Malformed('a response to nothing we asked', ABORT_REASON.unexpectedParameter)
     }
-    const message: Message = { contextId, command, answer: undefined, sink: undefined }
+    const message: Message = { contextId, command, answer: undefined, sink: undefined, draining: false, whole: false }
     this.#message = message
     if (command.field !== COMMAND.storeRq) {
       if (command.field !== COMMAND.cancelRq) message.answer = answerOther(command, context.abstractSyntax)
@@ -284,11 +287,18 @@ export class Acceptor {
   }
 
   #data(bytes: Buffer): void {
-    const sink = this.#message?.sink
-    if (sink === undefined || sink.write(bytes)) return
+    const message = this.#message
+    const sink = message?.sink
+    if (message === undefined || sink === undefined || sink.write(bytes)) return
     this.#hold()
+    message.draining = true
     sink.drained().then(
-      () => this.#connection.resume(),
+      () => {
+        message.draining = false
+        if (this.#connection.end !== undefined) return
+        if (message.whole) this.#complete()
+        else this.#connection.resume()
+      },
       (error: unknown) => this.#defect(error),
     )
   }
@@ -298,6 +308,8 @@ export class Acceptor {
     if (message === undefined) throw new Error('a message ended that never began')
     const { sink } = message
     if (sink === undefined) return this.#answer(message, message.answer)
+    message.whole = true
+    if (message.draining) return
     message.sink = undefined
     this.#hold()
     sink.end().then(

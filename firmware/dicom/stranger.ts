@@ -11,7 +11,7 @@ const TELLTALES: readonly (readonly [RegExp, string])[] = [
   [/^SSH-/, 'an SSH client or server'],
   [/^\x0bMSH/, 'an HL7 (MLLP) sender'],
   [/^MSH\|/, 'an HL7 sender'],
-  [/^\x03\x00\x00[^\x04]/, 'a remote desktop (RDP) client'],
+  [/^\x03\x00\x00[^\x00]/, 'a remote desktop (RDP) client'],
   [/^\xffSMB|^\x00\x00..[\xff\xfe]S/s, 'a Windows file sharing (SMB) client'],
   [/^\xff[\xfb-\xfe]/, 'a telnet client'],
   [/^(EHLO|HELO|220[ -])/, 'a mail (SMTP) peer'],

@@ -141,6 +141,8 @@ export class Listener {
   }
 
   #tlsFailed(error: NodeJS.ErrnoException, socket: tls.TLSSocket): void {
+    // Somebody only looked whether the port is there: a box's link watch does so all the time.
+    if (this.#knocking.get(endOf(socket))?.bytesRead === 0) return
     const peer = plainAddress(socket.remoteAddress ?? '')
     const { port } = this.#options
     const fault = judgeTlsFailure(error, { host: peer, port, seconds: this.#room.limits.handshakeMillis / 1000, established: false, side: 'server', now: this.#room.now() })

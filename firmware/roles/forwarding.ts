@@ -152,7 +152,7 @@ function dicomWay(config: DicomDestinationConfig, identity: IdentityFolder | und
   const outlet = outletOf(channel, name)
   const transport = new DicomTransport({
     connect,
-    waiting: outlet.waiting,
+    waiting: () => outlet.waiting(),
     calledAe,
     callingAe,
     times: { progressMillis: config.progressSeconds * 1000, answerMillis: config.answerSeconds * 1000 },

@@ -9,6 +9,7 @@ import { IdentityFolder } from '../pki/folder.ts'
 import { makeLog } from '../platform/log.ts'
 import type { Intake } from '../receive/intake.ts'
 import { Listener } from '../receive/listener.ts'
+import type { ListenerRoom } from '../receive/listener.ts'
 import { Slots } from '../receive/slots.ts'
 import { ObjectWriter } from '../spool/object/writer.ts'
 import { Channel } from '../supervisor/channel.ts'
@@ -28,7 +29,7 @@ export async function runReceiving(role: Role, settings: Settings): Promise<void
     commit: (facts) => channel.ask('commit', { facts }),
   }
   const slots = new Slots(intake)
-  const room = { intake, slots, open: ObjectWriter.open, limits: settings.limits, log, now: Date.now }
+  const room: ListenerRoom = { intake, slots, open: (slot, header) => ObjectWriter.open(slot, header), limits: settings.limits, log, now: Date.now }
   const listeners: Listener[] = []
   const identities = new Map<string, IdentityFolder>()
   const identityOf = async (name: string): Promise<IdentityFolder> => {

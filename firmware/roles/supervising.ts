@@ -45,8 +45,8 @@ object a line.
 export const openSpool = async (settings: Settings, log: Log): Promise<Spool> =>
   Spool.open({
     directory: path.join(settings.state, 'spool'),
-    clock: Date.now,
-    cipher: await chooseCipher(),
+    clock: Date,
+    cipher: chooseCipher(),
     targets: (listener, tenant) => targetsOf(settings.routes, { listener, tenant }),
     water: {
       highPercent: settings.spool.highWaterPercent,
@@ -59,7 +59,6 @@ export const openSpool = async (settings: Settings, log: Log): Promise<Spool> =>
     },
     duplicateWindowMillis: settings.spool.duplicateWindowHours * HOUR_MILLIS,
     receiptsMillis: settings.spool.receiptDays * 24 * HOUR_MILLIS,
-    limits: settings.limits,
     log,
   })
 

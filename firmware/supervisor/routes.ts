@@ -22,23 +22,22 @@ export function controlRoutes({ supervisor, spool, settings }: ControlRoom): Rou
   const destinationOf = (value: unknown): string | undefined => {
     if (value === undefined || value === null) return undefined
     if (typeof value === 'string' && settings.destinations.some((one) => one.name === value)) return value
-    throw new BadCall(`no destination is named ${String(value)}`)
+    throw new BadCall(`no destination is named ${JSON.stringify(value)}`)
   }
   return {
     'GET /status': () => supervisor.status(),
-    'GET /queue': async ({ query }) => ({
-      rows: await spool.list({
+    'GET /queue': ({ query }) =>
+      spool.list({
         state: stateOf(query.get('state')),
         destination: destinationOf(query.get('destination') ?? undefined),
         tenant: query.get('tenant') ?? undefined,
         after: query.get('after') ?? undefined,
         limit: limitOf(query.get('limit')),
       }),
-    }),
     'GET /queue/*': async ({ rest }) => ({ row: isObjectId(rest) ? ((await spool.show(rest)) ?? null) : null }),
     'POST /queue/retry': async ({ body }) => {
       const destination = destinationOf(body['destination'])
-      const count = await spool.retry(body['id'] === undefined ? undefined : idOf(body['id']), destination)
+      const count = await spool.retry({ id: body['id'] === undefined ? undefined : idOf(body['id']), destination })
       for (const one of settings.destinations) supervisor.wake(one.name)
       return { count }
     },
@@ -54,9 +53,12 @@ export function controlRoutes({ supervisor, spool, settings }: ControlRoom): Rou
       return supervisor.tests.run(destination)
     },
     'GET /spool/objects': async ({ query }) => ({
-      leases: await spool.readable({ after: query.get('after') ?? undefined, limit: limitOf(query.get('limit')) }),
+      leases: await spool.objects({ after: query.get('after') ?? undefined, limit: limitOf(query.get('limit')) }),
     }),
-    'POST /spool/rebuild': () => spool.rebuild(),
+    'POST /spool/rebuild': async () => {
+      await spool.rebuild()
+      return { instances: spool.totals().instances }
+    },
   }
 }
 

@@ -5,6 +5,18 @@
  */
 export const ERRORS = {
   // receive
+  PORT_TAKEN: {
+    cause: 'Port {port} is taken by another program.',
+    remedy: 'End the other program, or give the listener another port.',
+  },
+  PORT_FORBIDDEN: {
+    cause: 'This user may not listen on port {port}.',
+    remedy: 'Use a port above 1023, or allow it (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE).',
+  },
+  PORT_FAILED: {
+    cause: 'It is not possible to listen on {address} port {port}: {detail}.',
+    remedy: 'Check the address of the listener in the configuration.',
+  },
   CALLED_AE_UNKNOWN: {
     cause: 'The caller asked for AE title {called}, which this listener does not answer to.',
     remedy: 'Set the called AE title at the device to one of: {accepted}.',

@@ -16,6 +16,8 @@ export const LIMITS = {
   /** One DIMSE command set, all its fragments together (PS3.7 6.3.1). */
   commandBytes: 16 * 1024,
 
+  /** How long a worker waits for its port, which the worker before it may still hold. */
+  portMillis: 3_000,
   /** Connections that have not asked for an association yet; the oldest gives way to the newest. */
   knocking: 512,
   /** Associations open at once in one role, all listeners together. */

@@ -3,10 +3,12 @@
  * knocks (no association yet), then is admitted or refused.
  */
 import net from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import tls from 'node:tls'
 import { Acceptor } from '../dicom/acceptor.ts'
 import type { AssociateRequest, Decision } from '../dicom/acceptor.ts'
 import { Fault } from '../domain/errors.ts'
+import type { ErrorCode } from '../domain/errors.ts'
 import type { Limits } from '../domain/limits.ts'
 import type { Log } from '../domain/log.ts'
 import type { CertificateFacts } from '../pki/certificate.ts'
@@ -24,6 +26,11 @@ export interface ListenerOptions {
   readonly name: string
   readonly address: string
   readonly port: number
+  /**
+   * Several workers share the port, and the kernel spreads connections over them. Not otherwise:
+   * a second instance by mistake would silently take half of the images.
+   */
+  readonly shared: boolean
   readonly rules: Rules
   /** Present: mutual TLS. */
   readonly identity?: IdentityFolder | undefined
@@ -48,6 +55,11 @@ interface Guest {
   readonly certificate?: CertificateFacts | undefined
   acceptor?: Acceptor
 }
+
+const PORT_AGAIN_MILLIS = 100
+/** Connections the kernel holds until we take them. */
+const BACKLOG = 511
+const PORT_CODES: Partial<Record<string, ErrorCode>> = { EADDRINUSE: 'PORT_TAKEN', EACCES: 'PORT_FORBIDDEN' }
 
 export class Listener {
   readonly #room: ListenerRoom
@@ -74,20 +86,39 @@ export class Listener {
         this.#converse({ socket, peer: peerOf(socket) })
       })
     }
-    // A handful of failures when descriptors run out: the listener itself goes on.
-    this.#server.on('error', (error: NodeJS.ErrnoException) => room.log.warn('listener', { listener: options.name, code: error.code ?? error.message }))
   }
 
-  /** @throws the error of `listen`, such as EADDRINUSE or EACCES */
-  listen(): Promise<void> {
+  /** @throws Fault PORT_TAKEN, PORT_FORBIDDEN or PORT_FAILED */
+  async listen(): Promise<void> {
     const { address, port } = this.#options
-    return new Promise((resolve, reject) => {
-      this.#server.once('error', reject)
-      // Several workers share one port; the kernel spreads connections over them.
-      this.#server.listen({ host: address, port, reusePort: true, backlog: 511 }, () => {
-        this.#server.off('error', reject)
-        resolve()
-      })
+    const until = this.#room.now() + this.#room.limits.portMillis
+    for (let host = address; ; ) {
+      const code = await this.#listenOn(host)
+      if (code === undefined) break
+      // A kernel without IPv6.
+      if (code === 'EAFNOSUPPORT' && host === '::') host = '0.0.0.0'
+      // The worker before us may not have let go of it yet.
+      else if (code === 'EADDRINUSE' && this.#room.now() < until) await sleep(PORT_AGAIN_MILLIS)
+      else throw new Fault(PORT_CODES[code] ?? 'PORT_FAILED', { address, port, detail: code })
+    }
+    // A handful of failures when descriptors run out: the listener itself goes on.
+    this.#server.on('error', (error: NodeJS.ErrnoException) => this.#room.log.warn('listener', { listener: this.#options.name, code: error.code ?? error.message }))
+  }
+
+  /** @returns the error's code, or undefined when it listens */
+  #listenOn(host: string): Promise<string | undefined> {
+    const { port, shared } = this.#options
+    return new Promise((resolve) => {
+      const failed = (error: NodeJS.ErrnoException) => {
+        this.#server.off('listening', listens)
+        resolve(error.code ?? error.message)
+      }
+      const listens = () => {
+        this.#server.off('error', failed)
+        resolve(undefined)
+      }
+      this.#server.once('error', failed).once('listening', listens)
+      this.#server.listen({ host, port, reusePort: shared, backlog: BACKLOG })
     })
   }
 

@@ -44,7 +44,7 @@ export class Slots {
     )
   }
 
-  /** The spool is full: what is held ready would let images past the high-water mark. */
+  /** This worker ends in order. */
   giveBackAll(): void {
     for (const ready of this.#ready.values()) for (const slot of ready.splice(0)) this.#intake.giveBack(slot.id)
   }

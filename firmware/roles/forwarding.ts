@@ -122,6 +122,7 @@ function folderWay(config: Extract<DestinationConfig, { kind: 'folder' }>, chann
     reached: () => channel.note('link', { destination: config.name, state: state(), associations: dispatch.associations }),
     failed: (fault) => channel.note('link', { destination: config.name, state: state(fault), associations: 0 }),
   })
+  channel.note('link', { destination: config.name, state: state(), associations: 0 })
   return { config, dispatch, watch: undefined }
 }
 

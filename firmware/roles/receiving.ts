@@ -4,6 +4,7 @@
  */
 import path from 'node:path'
 import type { Settings } from '../config/file.ts'
+import { Fault } from '../domain/errors.ts'
 import { targetsOf } from '../domain/route.ts'
 import { IdentityFolder } from '../pki/folder.ts'
 import { makeLog } from '../platform/log.ts'
@@ -19,7 +20,7 @@ import { untilTold } from './worker.ts'
 
 export async function runReceiving(role: Role, settings: Settings): Promise<void> {
   const log = makeLog(`${settings.name}/receive`)
-  const channel: Channel<ReceiveWorker, ReceiveService> = new Channel(process, { full: () => slots.giveBackAll() })
+  const channel: Channel<ReceiveWorker, ReceiveService> = new Channel(process, {})
   const intake: Intake = {
     admit: (knock, tenant) => channel.ask('admit', { knock, tenant }),
     closed: (admission, end) => channel.note('closed', { admission, ...end }),
@@ -50,6 +51,7 @@ export async function runReceiving(role: Role, settings: Settings): Promise<void
       name: config.name,
       address: config.address,
       port: config.port,
+      shared: settings.workers.receive > 1,
       rules: {
         aeTitles: config.aeTitles,
         callers: config.callers,
@@ -63,7 +65,14 @@ export async function runReceiving(role: Role, settings: Settings): Promise<void
       hasRoute: (tenant) => targetsOf(settings.routes, { listener: config.name, tenant }).length > 0,
     }))
   }
-  await Promise.all(listeners.map((listener) => listener.listen()))
+  try {
+    await Promise.all(listeners.map((listener) => listener.listen()))
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error
+    channel.note('failed', { code: error.code, fields: error.fields })
+    await untilTold()
+    return
+  }
   channel.note('ready', { pid: process.pid })
   await untilTold()
   for (const listener of listeners) listener.close()

@@ -8,6 +8,7 @@ import { readArguments, wrongCall } from '../cli/arguments.ts'
 import { settingsOf, socketOf } from '../cli/client.ts'
 import { EXIT } from '../cli/commands.ts'
 import type { Settings } from '../config/file.ts'
+import { Fault } from '../domain/errors.ts'
 import { targetsOf } from '../domain/route.ts'
 import type { Log } from '../domain/log.ts'
 import { diskSpace } from '../platform/disk.ts'
@@ -74,17 +75,24 @@ async function supervise(settings: Settings): Promise<number> {
     process.once('SIGTERM', resolve)
     process.once('SIGINT', resolve)
   })
-  await Promise.race([supervisor.start(), told])
-  log.info(READY, { role: settings.role, pid: process.pid, version })
-  await service.ready()
-  service.watchdog(() => true)
-  await told
+  let status: number = EXIT.ok
+  try {
+    await Promise.race([supervisor.start(), told])
+    log.info(READY, { role: settings.role, pid: process.pid, version })
+    await service.ready()
+    service.watchdog(() => true)
+    await told
+    log.info('stopping')
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error
+    process.stderr.write(`sallyport: ${error.message} ${error.remedy}\n`)
+    status = EXIT.failed
+  }
   await service.stopping()
-  log.info('stopping')
   await supervisor.stop()
   control.close()
   control.closeAllConnections()
   await spool.close()
   log.info('stopped')
-  return EXIT.ok
+  return status
 }

@@ -11,6 +11,8 @@ import type { Admission, Knock } from '../receive/intake.ts'
 /** Served to `receive` workers. */
 export type ReceiveService = {
   ready: (argument: { pid: number }) => void
+  /** It cannot do its work, and says why. */
+  failed: (argument: { code: ErrorCode; fields: Record<string, string | number> }) => void
   admit: (argument: { knock: Knock; tenant: string }) => Admission
   closed: (argument: { admission: number; how: string; stores: number }) => void
   refused: (argument: { knock: Knock; code: ErrorCode; fields: Record<string, string | number> }) => void
@@ -19,11 +21,8 @@ export type ReceiveService = {
   commit: (argument: { facts: ObjectFacts }) => Promise<CommitOutcome>
 }
 
-/** Served by `receive` workers. */
-export type ReceiveWorker = {
-  /** The spool is full: slots held ready would let images past the high-water mark. */
-  full: (argument: Record<string, never>) => void
-}
+/** Served by `receive` workers: nothing is asked of them. */
+export type ReceiveWorker = Record<never, never>
 
 /** Served to `forward` workers. */
 export type ForwardService = {

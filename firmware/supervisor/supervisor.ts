@@ -4,7 +4,7 @@
  */
 import type { ChildProcess } from 'node:child_process'
 import type { Settings } from '../config/file.ts'
-import { remedyOf } from '../domain/errors.ts'
+import { Fault, remedyOf } from '../domain/errors.ts'
 import { LINK_STATES } from '../domain/link.ts'
 import type { LinkState } from '../domain/link.ts'
 import type { Log } from '../domain/log.ts'
@@ -44,6 +44,7 @@ export class Supervisor {
   readonly #ready = new Set<number>()
   readonly tests: LinkTests
   #allReady: (() => void) | undefined
+  #notReady: ((fault: Fault) => void) | undefined
 
   constructor(options: SupervisorOptions) {
     this.#options = options
@@ -52,11 +53,14 @@ export class Supervisor {
     options.spool.onQueued((destination) => this.#forwards.get(this.#workerOf(destination))?.note('queued', { destination }))
   }
 
-  /** Resolves when every listener listens and every forward worker runs. */
+  /** Resolves when every listener listens and every forward worker runs. @throws Fault why a worker cannot */
   start(): Promise<void> {
     const { settings } = this.#options
     const { receive, forward } = settings.workers
-    const ready = new Promise<void>((resolve) => (this.#allReady = resolve))
+    const ready = new Promise<void>((resolve, reject) => {
+      this.#allReady = resolve
+      this.#notReady = reject
+    })
     for (let number = 0; number < receive; number++) this.#startReceive(number)
     for (let number = 0; number < forward; number++) this.#startForward(number)
     return ready
@@ -76,7 +80,16 @@ export class Supervisor {
   #noteReady(pid: number): void {
     this.#ready.add(pid)
     const { receive, forward } = this.#options.settings.workers
-    if (this.#ready.size >= receive + forward) this.#allReady?.()
+    if (this.#ready.size < receive + forward) return
+    this.#notReady = undefined
+    this.#allReady?.()
+  }
+
+  /** At the start it ends the start; later it is a worker that is tried again. */
+  #noteFailed(fault: Fault, child: ChildProcess): void {
+    this.#options.log.warn('worker-failed', { code: fault.code, sentence: fault.message, remedy: fault.remedy })
+    this.#notReady?.(fault)
+    child.kill('SIGTERM')
   }
 
   #worker(kind: 'receive' | 'forward', number: number, started: (child: ChildProcess) => void, ended: () => void): void {
@@ -88,8 +101,9 @@ export class Supervisor {
     const { spool } = this.#options
     // What this worker holds; when it dies it is taken back.
     const slots = new Map<string, string>()
-    const service = (): ReceiveService => ({
+    const service = (child: ChildProcess): ReceiveService => ({
       ready: ({ pid }) => this.#noteReady(pid),
+      failed: ({ code, fields }) => this.#noteFailed(new Fault(code, fields), child),
       admit: ({ knock, tenant }) => this.#admissions.admit(number, knock, tenant),
       closed: ({ admission }) => this.#admissions.close(number, admission),
       refused: ({ knock, code, fields }) => this.#admissions.refused(knock, code, fields),
@@ -108,7 +122,7 @@ export class Supervisor {
         return this.#commit(facts)
       },
     })
-    this.#worker('receive', number, (child) => void new Channel<ReceiveService, ReceiveWorker>(child, service()), () => {
+    this.#worker('receive', number, (child) => void new Channel<ReceiveService, ReceiveWorker>(child, service(child)), () => {
       this.#admissions.workerEnded(number)
       for (const id of slots.keys()) spool.giveBack(id)
       slots.clear()

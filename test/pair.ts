@@ -5,14 +5,23 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
+import type { InstanceRow, Receipt } from '../firmware/domain/spool.ts'
 import type { Status } from '../firmware/supervisor/status.ts'
 import { FIRMWARE, startTree, type Tree, type TreeOptions } from './faults/processes.ts'
 import { certificates, type Authority, type CertificateSet, type Identity } from './peers/certificates.ts'
-import { freePort, scratch, until } from './peers/process.ts'
+import { finish, freePort, scratch, until, type Finished } from './peers/process.ts'
 
-type Settings = Record<string, unknown>
+export type Settings = Record<string, unknown>
+
+/** One line of the log. */
+export interface LogLine {
+  readonly event: string
+  readonly [field: string]: unknown
+}
 
 export interface PairOptions {
+  /** Made by the test beforehand, where it needs more of them than the pair uses. */
+  readonly certificates?: CertificateSet
   /** Laid over the box's settings; nested objects are merged, lists replaced. */
   readonly box?: Settings
   readonly hub?: Settings
@@ -36,6 +45,15 @@ export interface Side {
   start(): Promise<Tree>
   stop(): Promise<void>
   status(): Promise<Status>
+  destination(name: string): Promise<Status['destinations'][number]>
+  /** At most 1,000 rows; `query` as the control API takes it: `state=held`. */
+  queue(query?: string): Promise<InstanceRow[]>
+  /** The newest 1,000. */
+  receipts(): Promise<Receipt[]>
+  /** What was logged since the last start, by all of its processes; only `event`, where given. */
+  log(event?: string): LogLine[]
+  /** What the command line says: `cli('queue', 'list', '--json')`. */
+  cli(...args: string[]): Promise<Finished>
   /** Sets values in the configuration file, as `PairOptions.box` does; a start reads them. */
   configure(settings: Settings): void
 }
@@ -52,17 +70,17 @@ export interface Pair {
   stop(): Promise<void>
 }
 
-/** An identity as the firmware keeps it: a folder of four PEM files. */
-export function keep(folder: string, identity: Identity, ca: Authority): void {
+/** An identity as the firmware keeps it: a folder of four PEM files, written anew one after the other. */
+export function keep(folder: string, identity: Identity, ca: Authority, crlPem = ca.crlPem): void {
   mkdirSync(folder, { recursive: true, mode: 0o700 })
-  const parts = { 'cert.pem': identity.certPem, 'key.pem': identity.keyPem, 'ca.pem': ca.certPem, 'crl.pem': ca.crlPem }
+  const parts = { 'cert.pem': identity.certPem, 'key.pem': identity.keyPem, 'ca.pem': ca.certPem, 'crl.pem': crlPem }
   for (const [name, text] of Object.entries(parts)) writeFileSync(join(folder, name), text, { mode: 0o600 })
 }
 
 export async function startPair(options: PairOptions = {}): Promise<Pair> {
   const folder = scratch('pair')
   const ports = { box: await freePort(), boxTls: await freePort(), hub: await freePort(), hubTls: await freePort() }
-  const set = certificates()
+  const set = options.certificates ?? certificates()
   const { ca } = set
   const box = new Half('box', join(folder, 'box'), options.env)
   const hub = new Half('hub', join(folder, 'hub'), options.env)
@@ -98,12 +116,19 @@ export async function startPair(options: PairOptions = {}): Promise<Pair> {
   if (options.box) box.configure(options.box)
   if (options.hub) hub.configure(options.hub)
   const delivered = join(hub.folder, 'delivered')
-  if (options.idle !== true) await Promise.all([box.start(), hub.start()])
-  return {
-    folder, certificates: set, box, hub, ports, delivered,
-    files: () => dicomFiles(delivered),
-    stop: async () => void (await Promise.all([box.stop(), hub.stop()])),
-  }
+  const stop = async () => void (await Promise.all([box.stop(), hub.stop()]))
+  if (options.idle !== true) await Promise.all([box.start(), hub.start()]).catch(async (error: unknown) => {
+    await stop()
+    throw error
+  })
+  return { folder, certificates: set, box, hub, ports, delivered, files: () => dicomFiles(delivered), stop }
+}
+
+/** One side alone, with all of its settings; not started. */
+export function makeSide(role: 'box' | 'hub', settings: Settings): Side {
+  const side = new Half(role, join(scratch('side'), role), undefined)
+  side.configure({ role, name: `test-${role}`, state: 'state', credentials: 'credentials', ...settings })
+  return side
 }
 
 /** All `.dcm` files below a folder, sorted; none while it is absent. */
@@ -162,6 +187,35 @@ class Half implements Side {
 
   async status(): Promise<Status> {
     return (await this.tree.ask('GET', '/status')) as Status
+  }
+
+  async destination(name: string): Promise<Status['destinations'][number]> {
+    const found = (await this.status()).destinations.find((one) => one.name === name)
+    if (found === undefined) throw new Error(`the ${this.role} has no destination ${name}`)
+    return found
+  }
+
+  async queue(query = ''): Promise<InstanceRow[]> {
+    return ((await this.tree.ask('GET', `/queue?limit=1000&${query}`)) as { rows: InstanceRow[] }).rows
+  }
+
+  async receipts(): Promise<Receipt[]> {
+    return ((await this.tree.ask('GET', '/receipts?limit=1000')) as { receipts: Receipt[] }).receipts
+  }
+
+  log(event?: string): LogLine[] {
+    const all = this.tree.output().split('\n').flatMap((line) => {
+      try {
+        return [JSON.parse(line) as LogLine]
+      } catch {
+        return [] // not the log's, or cut off where the output kept is
+      }
+    })
+    return event === undefined ? all : all.filter((line) => line.event === event)
+  }
+
+  cli(...args: string[]): Promise<Finished> {
+    return finish(process.execPath, [FIRMWARE, ...args, '--config', this.config])
   }
 
   configure(settings: Settings): void {

@@ -80,6 +80,8 @@ function byOpenssl(problem: string | Error | undefined, far: CertificateFacts, {
       return new Fault('FAR_CERTIFICATE_REVOKED', { subject: far.subject })
     case 'UNABLE_TO_GET_CRL':
     case 'UNABLE_TO_GET_CRL_ISSUER':
+    case 'CRL_SIGNATURE_FAILURE':
+      // The last: there is one of its name, but by another key (two authorities alike).
       return new Fault('REVOCATION_LIST_MISSING', { issuer: far.issuer })
     case 'UNABLE_TO_GET_ISSUER_CERT':
     case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY':

@@ -12,7 +12,7 @@ import { join } from 'node:path'
 import type { Server, TLSSocket } from 'node:tls'
 import { Fault } from '../domain/errors.ts'
 import { LIMITS } from '../domain/limits.ts'
-import { factsOf } from './certificate.ts'
+import { factsOf, type CertificateFacts } from './certificate.ts'
 import { isRevoked } from './crl.ts'
 import { IDENTITY_FILES, loadIdentity, type Identity } from './identity.ts'
 import { serverOptions } from './profile.ts'
@@ -80,10 +80,16 @@ export class IdentityFolder {
    * Whether the certificate of a peer whose association is up has been revoked meanwhile; to be
    * asked in `onChange`. Certificates that merely expired do not count: the association ends soon
    * by itself, and the next one is refused.
+   *
+   * @param peer what `judgePeer` said of it, or the socket of a client (of a server's, Node gives
+   *   the certificate only once: see verdict.ts).
    */
-  revokes(socket: TLSSocket): boolean {
-    const certificate = socket.getPeerX509Certificate()
-    return certificate !== undefined && this.#current !== undefined && isRevoked(this.#current.lists, factsOf(certificate))
+  revokes(peer: CertificateFacts | TLSSocket): boolean {
+    if (this.#current === undefined) return false
+    if (!('getPeerX509Certificate' in peer)) return isRevoked(this.#current.lists, peer)
+    const certificate = peer.getPeerX509Certificate()
+    if (certificate === undefined) throw new Error('identity folder: a socket without certificate was let in')
+    return isRevoked(this.#current.lists, factsOf(certificate))
   }
 
   /** Reads the folder now, whatever the watch says. */

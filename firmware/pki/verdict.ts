@@ -30,6 +30,8 @@ export interface Judgement {
 
 /** @returns who the far side is, or the fault for which the socket must be closed. */
 export function judgePeer(socket: TLSSocket, judgement: Judgement): CertificateFacts | Fault {
+  // Asked exactly once: each call takes the first certificate off the chain that OpenSSL keeps, so
+  // that a client gets none the second time (Node 24, X509Certificate::GetPeerCert).
   const certificate = socket.getPeerX509Certificate()
   if (certificate === undefined) return new Fault('FAR_CERTIFICATE_MISSING')
   const far = factsOf(certificate)

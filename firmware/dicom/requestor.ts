@@ -33,7 +33,7 @@ import {
   type Rejection,
 } from './pdu.ts'
 import { contextWords, rejectionWords } from './reason.ts'
-import { Batches, writeBatch, type Batch, type DataSource } from './sending.ts'
+import { Batches, padded, writeBatch, type Batch, type DataSource } from './sending.ts'
 import { STATUS, meaningOf } from './status.ts'
 import { IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION } from './user-information.ts'
 
@@ -101,6 +101,8 @@ export interface StoreResult {
 }
 
 const VERIFICATION = '1.2.840.10008.1.1'
+/** Deflated Explicit VR Little Endian. */
+const DEFLATED = '1.2.840.10008.1.2.1.99'
 
 /**
  * Asks for an association over an open socket of which nothing was read yet, and waits for the
@@ -247,7 +249,8 @@ export class Association {
     let lead: Buffer | undefined = frameMessage(contextId, true, command, this.#fragment)
     let sendMillis = -1
     const began = performance.now()
-    for (let batch = first; ; batch = await batches.next()) {
+    for (let next = first; ; next = await batches.next()) {
+      const batch = next.last && next.bytes % 2 === 1 && this.#pads(contextId) ? padded(next) : next
       await this.#room(times.progressMillis)
       if (this.#response !== undefined) return this.#early(this.#response, performance.now() - began)
       this.#asked = { messageId, field: COMMAND.storeRq }
@@ -347,6 +350,17 @@ export class Association {
     const { field, messageId, sopClass, sopInstance } = foreign.command
     const response = encodeResponse({ field, messageId, status: STATUS.unrecognizedOperation, sopClass, sopInstance })
     this.#connection.send(frameMessage(foreign.contextId, true, response, this.#fragment))
+  }
+
+  /**
+   * Only a deflated data set may honestly be of odd length. PS3.5 A.5 has it padded with a NUL,
+   * which is no part of the compressed stream, and DCMTK aborts without it. To our own kind it
+   * goes as it is, so that digests stay equal along the way. Any other odd data set is damaged,
+   * and one more byte would only damage it further.
+   */
+  #pads(contextId: number): boolean {
+    const context = this.#contexts.find(({ id }) => id === contextId)
+    return context?.transferSyntax === DEFLATED && this.#accepted?.implementationClass !== IMPLEMENTATION_CLASS
   }
 
   /** An answer to a data set that was not sent to its end. */

@@ -27,13 +27,18 @@ export interface Batch {
   readonly last: boolean
 }
 
-/** Gathers small pieces, splits large ones, and looks one piece ahead to know which batch is the last. */
+/** A batch with the NUL that makes its length even. */
+export const padded = (batch: Batch): Batch => ({ ...batch, parts: [...batch.parts, Buffer.alloc(1)], bytes: batch.bytes + 1 })
+
+/**
+ * Cuts and gathers the pieces of a source to batches of `BATCH_BYTES`, and looks one piece ahead
+ * to know which is the last. Only the last may be of odd length (PS3.8 9.3.5.1; DCMTK aborts
+ * on an odd fragment).
+ */
 export class Batches {
   readonly #pull: () => Promise<IteratorResult<Uint8Array>> | IteratorResult<Uint8Array>
   readonly #close: (() => unknown) | undefined
   #ahead: Buffer | undefined
-  /** Of a piece too large for one batch. */
-  #rest: Buffer | undefined
   #done = false
 
   constructor(source: DataSource) {
@@ -49,18 +54,18 @@ export class Batches {
   }
   /** Not to be called after the last. */
   async next(): Promise<Batch> {
-    const head = this.#ahead
-    if (head === undefined) throw new Error('a data set was read beyond its end')
-    const parts = [head]
-    let bytes = head.length
-    let ahead = await this.#next()
-    while (ahead !== undefined && bytes + ahead.length <= BATCH_BYTES) {
-      parts.push(ahead)
-      bytes += ahead.length
-      ahead = await this.#next()
+    let piece = this.#ahead
+    if (piece === undefined) throw new Error('a data set was read beyond its end')
+    const parts: Buffer[] = []
+    let room = BATCH_BYTES
+    while (piece !== undefined && room > 0) {
+      const part: Buffer = piece.length <= room ? piece : piece.subarray(0, room)
+      parts.push(part)
+      room -= part.length
+      piece = part.length < piece.length ? piece.subarray(part.length) : await this.#next()
     }
-    this.#ahead = ahead
-    return { parts, bytes, last: ahead === undefined }
+    this.#ahead = piece
+    return { parts, bytes: BATCH_BYTES - room, last: piece === undefined }
   }
   /** The rest is not wanted. A source that fails while closing has nothing left to say. */
   async close(): Promise<void> {
@@ -74,20 +79,14 @@ export class Batches {
   }
 
   async #next(): Promise<Buffer | undefined> {
-    let piece = this.#rest
-    while (piece === undefined || piece.length === 0) {
-      const result = await this.#pull()
-      if (result.done === true) {
+    for (;;) {
+      const { done, value } = await this.#pull()
+      if (done === true) {
         this.#done = true
         return undefined
       }
-      const { value } = result
-      piece = Buffer.isBuffer(value) ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+      if (value.length > 0) return Buffer.isBuffer(value) ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength)
     }
-    this.#rest = undefined
-    if (piece.length <= BATCH_BYTES) return piece
-    this.#rest = piece.subarray(BATCH_BYTES)
-    return piece.subarray(0, BATCH_BYTES)
   }
 }
 

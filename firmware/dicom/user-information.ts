@@ -80,30 +80,30 @@ export function decodeUserInformation(from: Cursor): UserInformation {
   while (from.left > 0) {
     const type = from.u8()
     from.skip(1)
-    const item = from.part(from.u16(), `user information item ${type.toString(16)}H`)
+    const value = from.part(from.u16(), `user information item ${type.toString(16)}H`)
     switch (type) {
       case ITEM.maximumLength:
-        maximumLength = item.u32()
+        maximumLength = value.u32()
         break
       case ITEM.implementationClass:
-        implementationClass = trimUid(item.text(item.left))
+        implementationClass = trimUid(value.text(value.left))
         break
       case ITEM.implementationVersion:
-        implementationVersion = item.text(item.left).replace(/[\0 ]+$/, '')
+        implementationVersion = value.text(value.left).replace(/[\0 ]+$/, '')
         break
       case ITEM.asyncWindow:
-        asyncWindow = { invoked: item.u16(), performed: item.u16() }
+        asyncWindow = { invoked: value.u16(), performed: value.u16() }
         break
       case ITEM.role:
-        roles.push({ sopClass: uid(item), scu: item.u8() === 1, scp: item.u8() === 1 })
+        roles.push({ sopClass: uid(value), scu: value.u8() === 1, scp: value.u8() === 1 })
         break
       case ITEM.extended:
-        extended.push({ sopClass: uid(item), information: Buffer.from(item.take(item.left)) })
+        extended.push({ sopClass: uid(value), information: Buffer.from(value.take(value.left)) })
         break
       case ITEM.commonExtended: {
-        const sopClass = uid(item)
-        const serviceClass = uid(item)
-        const list = item.part(item.u16(), 'related general SOP classes')
+        const sopClass = uid(value)
+        const serviceClass = uid(value)
+        const list = value.part(value.u16(), 'related general SOP classes')
         const related: string[] = []
         while (list.left > 0) related.push(uid(list))
         commonExtended.push({ sopClass, serviceClass, related })
@@ -111,10 +111,10 @@ export function decodeUserInformation(from: Cursor): UserInformation {
       }
       case ITEM.userIdentity:
         userIdentity = {
-          type: item.u8(),
-          responseRequested: item.u8() === 1,
-          primary: Buffer.from(item.take(item.u16())),
-          secondary: Buffer.from(item.take(item.u16())),
+          type: value.u8(),
+          responseRequested: value.u8() === 1,
+          primary: Buffer.from(value.take(value.u16())),
+          secondary: Buffer.from(value.take(value.u16())),
         }
         break
       default:

@@ -24,6 +24,25 @@ export interface Dictionary {
   vrFor(tag: number, context: Context): Vr
 }
 
+/**
+ * Where dcmjs 0.52.2 differs from PS3.6 2026b, or lacks what imaging devices write. The first
+ * two would hide a sequence inside a value of numbers or text.
+ */
+const CORRECTIONS: readonly (readonly [number, string])[] = [
+  [0x006862f0, 'SQ'],
+  [0x00760034, 'SQ'],
+  [0x00660040, 'OL'],
+  [0x00660041, 'OL'],
+  [0x00660042, 'OL'],
+  [0x00660043, 'OL'],
+  [0x0070150c, 'UL'],
+  [0x0008114c, 'SQ'],
+  [0x00221627, 'SQ'],
+  [0x00221629, 'CS'],
+  [0x00660005, 'FL'],
+  [0x30020136, 'SQ'],
+]
+
 let loading: Promise<Dictionary> | undefined
 
 /** The dictionary is 1.3 MB of source and takes 30 ms: loaded when first needed, once. */
@@ -37,6 +56,7 @@ async function load(): Promise<Dictionary> {
     const match = /^\(([0-9A-F]{4})(?:-[0-9A-F]{4})?,([0-9A-F]{4})\)$/i.exec(key)
     if (match !== null) vrs.set(parseInt(match[1]! + match[2]!, 16), entry.vr)
   }
+  for (const [tag, name] of CORRECTIONS) vrs.set(tag, name)
   return { vrFor: (tag, context) => vrOf(settle(tag, nameOf(vrs, tag), context)) }
 }
 

@@ -49,3 +49,23 @@ Exit status: 0 done; 1 something failed, was refused or found wrong; 2 wrong cal
 configuration; 3 the firmware it talks to is not running.
 `
 }
+
+/** @returns the exit status; undefined while the command goes on running. */
+export async function runCommand([name = '', ...args]: string[]): Promise<number | undefined> {
+  if (name === '' || name === '--help' || name === 'help') {
+    process.stdout.write(overview())
+    return name === '' ? EXIT.usage : EXIT.ok
+  }
+  if (name === '--version') {
+    const { version } = await import('../platform/version.ts')
+    process.stdout.write(version + '\n')
+    return EXIT.ok
+  }
+  const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
+  if (!entry) {
+    process.stderr.write(`sallyport: there is no command ${name}; sallyport --help lists them\n`)
+    return EXIT.usage
+  }
+  const command = await entry.load()
+  return command.run(args)
+}

@@ -42,8 +42,7 @@ interface Way {
   readonly test?: () => AsyncGenerator<ProbeStep>
 }
 
-export async function runForwarding(settings: Settings): Promise<void> {
-  const log = makeLog(`${settings.name}/forward`)
+export async function runForwarding(): Promise<void> {
   const names = new Names()
   const ways = new Map<string, Way>()
   const channel: Supervisor = new Channel(process, {
@@ -59,6 +58,8 @@ export async function runForwarding(settings: Settings): Promise<void> {
       channel.note('testStep', { test, step: null })
     },
   })
+  const settings = await channel.ask('settings', {})
+  const log = makeLog(`${settings.name}/forward`)
   const network = new NetworkWatch(() => {
     for (const { watch } of ways.values()) watch?.networkChanged()
   })

@@ -3,7 +3,6 @@
  * supervisor. It faces the LAN and holds no key of the link.
  */
 import path from 'node:path'
-import type { Settings } from '../config/file.ts'
 import { Fault } from '../domain/errors.ts'
 import { targetsOf } from '../domain/route.ts'
 import { IdentityFolder } from '../pki/folder.ts'
@@ -15,12 +14,14 @@ import { Slots } from '../receive/slots.ts'
 import { ObjectWriter } from '../spool/object/writer.ts'
 import { Channel } from '../supervisor/channel.ts'
 import type { ReceiveService, ReceiveWorker } from '../supervisor/methods.ts'
-import type { Role } from './role.ts'
+import { ROLES } from './roles.ts'
 import { untilTold } from './worker.ts'
 
-export async function runReceiving(role: Role, settings: Settings): Promise<void> {
-  const log = makeLog(`${settings.name}/receive`)
+export async function runReceiving(): Promise<void> {
   const channel: Channel<ReceiveWorker, ReceiveService> = new Channel(process, {})
+  const settings = await channel.ask('settings', {})
+  const role = ROLES[settings.role]
+  const log = makeLog(`${settings.name}/receive`)
   const intake: Intake = {
     admit: (knock, tenant) => channel.ask('admit', { knock, tenant }),
     closed: (admission, end) => channel.note('closed', { admission, ...end }),

@@ -1,6 +1,7 @@
 /**
  * What supervisor and workers ask of each other, per kind of worker. Types only.
  */
+import type { Settings } from '../config/file.ts'
 import type { LinkState } from '../domain/link.ts'
 import type { ErrorCode } from '../domain/errors.ts'
 import type { CommitOutcome, Lease, ObjectFacts, Outcome, Slot } from '../domain/spool.ts'
@@ -8,8 +9,11 @@ import type { WaitingContext } from '../forward/outlet.ts'
 import type { ProbeStep } from '../link/probe.ts'
 import type { Admission, Knock } from '../receive/intake.ts'
 
+/** What a worker is started with: the settings as the supervisor read them, not as the file is now. */
+type SettingsService = { settings: (argument: Record<never, never>) => Settings }
+
 /** Served to `receive` workers. */
-export type ReceiveService = {
+export type ReceiveService = SettingsService & {
   ready: (argument: { pid: number }) => void
   /** It cannot do its work, and says why. */
   failed: (argument: { code: ErrorCode; fields: Record<string, string | number> }) => void
@@ -25,7 +29,7 @@ export type ReceiveService = {
 export type ReceiveWorker = Record<never, never>
 
 /** Served to `forward` workers. */
-export type ForwardService = {
+export type ForwardService = SettingsService & {
   ready: (argument: { pid: number }) => void
   lease: (argument: { destination: string; count: number }) => Promise<{ leases: Lease[]; waiting: number; nextDue: number }>
   settle: (argument: { id: string; destination: string; outcome: Outcome; delayMillis: number }) => Promise<void>

@@ -93,8 +93,8 @@ export class Supervisor {
   }
 
   #worker(kind: 'receive' | 'forward', number: number, started: (child: ChildProcess) => void, ended: () => void): void {
-    const { main, settings, log } = this.#options
-    this.#workers.push(new Worker({ kind, number, main, config: settings.file, log, started, ended }))
+    const { main, log } = this.#options
+    this.#workers.push(new Worker({ kind, number, main, log, started, ended }))
   }
 
   #startReceive(number: number): void {
@@ -102,6 +102,7 @@ export class Supervisor {
     // What this worker holds; when it dies it is taken back.
     const slots = new Map<string, string>()
     const service = (child: ChildProcess): ReceiveService => ({
+      settings: () => this.#options.settings,
       ready: ({ pid }) => this.#noteReady(pid),
       failed: ({ code, fields }) => this.#noteFailed(new Fault(code, fields), child),
       admit: ({ knock, tenant }) => this.#admissions.admit(number, knock, tenant),
@@ -145,6 +146,7 @@ export class Supervisor {
     const { spool, log } = this.#options
     const leased = new Map<string, { id: string; destination: string }>()
     const service: ForwardService = {
+      settings: () => this.#options.settings,
       ready: ({ pid }) => this.#noteReady(pid),
       lease: async ({ destination, count }) => {
         const leases = await spool.lease(destination, count)

@@ -14,7 +14,6 @@ export interface WorkerOptions {
   /** From 0. */
   readonly number: number
   readonly main: string
-  readonly config: string
   readonly log: Log
   /** Called with each new process, before it says anything. */
   readonly started: (child: ChildProcess) => void
@@ -54,9 +53,9 @@ export class Worker {
   }
 
   #start(): void {
-    const { kind, number, main, config } = this.#options
+    const { kind, number, main } = this.#options
     // A young generation this small keeps a worker's memory flat under load; payload is outside the heap.
-    const child = fork(main, ['worker', kind, '--config', config], {
+    const child = fork(main, ['worker', kind], {
       execArgv: [...process.execArgv, '--max-semi-space-size=2', '--max-old-space-size=128'],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       env: { ...process.env, SALLYPORT_WORKER: String(number), UV_THREADPOOL_SIZE: '8', MALLOC_ARENA_MAX: '2' },

@@ -42,14 +42,14 @@ async function samples(): Promise<string[]> {
 }
 const files = await samples()
 
-function holds(t: Pick<typeof import('tap').default, 'equal' | 'ok' | 'match'>, scp: Scp, paths: readonly string[]): void {
-  t.equal(scp.taken.length, paths.length, 'as many as were sent')
-  const got = new Map(scp.taken.map((one) => [one.sopInstance, one]))
+function holds(t: Pick<typeof import('tap').default, 'equal' | 'ok' | 'match'>, one: Scp, paths: readonly string[]): void {
+  t.equal(one.taken.length, paths.length, 'as many as were sent')
+  const got = new Map(one.taken.map((each) => [each.sopInstance, each]))
   for (const path of paths) {
     const { sopInstance, sopClass, transferSyntax, dataSet } = part10(readFileSync(path))
-    const one = got.get(sopInstance)
-    t.ok(one && Buffer.concat(one.parts).equals(dataSet), `${sopInstance} arrived byte for byte`)
-    t.match(one, { sopClass, transferSyntax, ends: 1, aborts: [] })
+    const taken = got.get(sopInstance)
+    t.ok(taken && Buffer.concat(taken.parts).equals(dataSet), `${sopInstance} arrived byte for byte`)
+    t.match(taken, { sopClass, transferSyntax, ends: 1, aborts: [] })
   }
 }
 
@@ -333,6 +333,30 @@ t.test('A-ABORT, FIN or RST at every byte: each sink hears exactly one end', asy
     if (cut < SESSION.length - (name === 'A-ABORT' ? 4 : 0) && end.how === 'released') t.fail(`${name} at ${cut}: released`)
   }
   t.equal(one.ends.length, SESSION.length + 1, 'closed was said once for each')
+})
+
+t.test('a damaged session never breaks more than itself', async (t) => {
+  const one = await scp(t, { limits: { artimMillis: 100, idleMillis: 100, slowMillis: 100 } })
+  const rqEnd = 6 + SESSION.readUInt32BE(2)
+  const dents = fc.array(fc.tuple(fc.nat(SESSION.length - 1), fc.integer({ min: 0, max: 255 })), { minLength: 1, maxLength: 5 })
+  const hows = new Set<string>()
+  await fc.assert(
+    fc.asyncProperty(dents, async (places) => {
+      const damaged = Buffer.from(SESSION)
+      for (const [at, value] of places) damaged[at] = value
+      const count = one.ends.length
+      one.taken.length = 0
+      const peer = await play(one.port, [damaged.subarray(0, rqEnd), damaged.subarray(rqEnd)])
+      peer.socket.end()
+      hows.add((await one.ended(count)).how)
+      t.ok(one.taken.every(({ ends, aborts }) => ends + aborts.length === 1), 'each sink heard one end')
+    }),
+    { numRuns: 150 },
+  )
+  t.ok(hows.has('malformed') && hows.has('released'), [...hows].join(', '))
+  const peer = await opened(one.port)
+  peer.send(data(3, 3, echoRq(1)))
+  t.match(await response(peer), { status: 0 }, 'and the next caller is served')
 })
 
 t.test('nonsense is answered with A-ABORT, its reason, and a word for it', async (t) => {

@@ -9,6 +9,8 @@
 import { enableCompileCache } from 'node:module'
 import { fileURLToPath } from 'node:url'
 
-enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/sallyport', import.meta.url)))
+// In the environment too: a process started from here finds even this file compiled.
+process.env['NODE_COMPILE_CACHE'] ??= fileURLToPath(new URL('../node_modules/.cache/sallyport', import.meta.url))
+enableCompileCache(process.env['NODE_COMPILE_CACHE'])
 const { runCommand } = await import('./cli/commands.ts')
 process.exitCode = await runCommand(process.argv.slice(2))

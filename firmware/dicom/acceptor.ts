@@ -11,93 +11,29 @@
  */
 import type { Duplex } from 'node:stream'
 import { isUid } from '../domain/identifier.ts'
-import type { Limits } from '../domain/limits.ts'
 import { COMMAND, RESPONSE_BIT, encodeResponse, type Command } from './command.ts'
 import { Connection, type End } from './connection.ts'
+import type { AcceptorBounds, AcceptorHandlers, Decision, StoreAnswer, StoreSink } from './handlers.ts'
 import { ABORT_REASON, Malformed } from './malformed.ts'
 import { MessageReader } from './message.ts'
+import { MAXIMUM_LENGTH_FLOOR, fragmentBytes, frameMessage } from './fragment.ts'
 import {
   APPLICATION_CONTEXT,
-  MAXIMUM_LENGTH_FLOOR,
   decodeAssociateRequest,
   encodeAssociateAccept,
   encodeRejection,
-  fragmentBytes,
-  frameMessage,
   type AssociateRequest,
   type ContextAnswer,
   type PduType,
   type Rejection,
 } from './pdu.ts'
-import { STATUS, meaningOf } from './status.ts'
+import { answerOther, objectionTo } from './objection.ts'
+import { meaningOf } from './status.ts'
 import { IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION } from './user-information.ts'
 
 export type { AssociateRequest, ContextAnswer, ProposedContext } from './pdu.ts'
 export type { Rejection as RejectReason } from './pdu.ts'
-
-/** A proposed context without an answer is answered "rejected without a reason". */
-export type Decision = { readonly accept: readonly ContextAnswer[] } | { readonly reject: Rejection }
-
-export interface StoreRequest {
-  readonly contextId: number
-  readonly messageId: number
-  /** Equals the abstract syntax of the context. */
-  readonly sopClass: string
-  /** Passes `isUid`. */
-  readonly sopInstance: string
-  /** Agreed for the context: what the data set comes in. */
-  readonly transferSyntax: string
-  readonly priority: number
-}
-
-/** DIMSE status; `comment` becomes Error Comment (0000,0902), 64 characters, no patient data. */
-export interface StoreAnswer {
-  readonly status: number
-  readonly comment?: string
-}
-
-/** Takes one data set. A throw or rejection from any of these is a defect and reaches the process. */
-export interface StoreSink {
-  /**
-   * @param bytes a view into the socket's chunk, not empty; valid until this returns.
-   * @returns false: no more until `drained()` resolves; the socket is not read meanwhile.
-   */
-  write(bytes: Buffer): boolean
-  drained(): Promise<void>
-  /** The data set is whole. The answer goes out when this resolves, if the peer is still there. */
-  end(): Promise<StoreAnswer>
-  /** The data set will not become whole. */
-  abort(reason: string): void
-}
-
-/** `stores`: answered with success or a warning; `refusals`: answered otherwise. */
-export interface AcceptorEnd extends End {
-  readonly stores: number
-  readonly refusals: number
-}
-
-export interface AcceptorHandlers {
-  request(rq: AssociateRequest): Promise<Decision>
-  /** An answer instead of a sink: the data set is read, thrown away, and then answered so. */
-  store(rq: StoreRequest): StoreSink | StoreAnswer | Promise<StoreSink | StoreAnswer>
-  /** The socket is gone. */
-  closed(end: AcceptorEnd): void
-}
-
-export type AcceptorBounds = Pick<
-  Limits,
-  | 'pduBytes'
-  | 'pduSendBytes'
-  | 'associatePduBytes'
-  | 'presentationContexts'
-  | 'commandBytes'
-  | 'artimMillis'
-  | 'idleMillis'
-  | 'slowMillis'
-  | 'slowBytes'
->
-
-const VERIFICATION = '1.2.840.10008.1.1'
+export type { AcceptorBounds, AcceptorEnd, AcceptorHandlers, Decision, StoreAnswer, StoreRequest, StoreSink } from './handlers.ts'
 
 interface Message {
   readonly contextId: number
@@ -395,21 +331,4 @@ export class Acceptor {
       throw error
     })
   }
-}
-
-/** PS3.7 9.1.1.1.9; in this order, so that the peer hears the gravest first. */
-function objectionTo(command: Command, abstractSyntax: string): StoreAnswer | undefined {
-  if (command.sopClass !== abstractSyntax) {
-    return { status: STATUS.classNotSupported, comment: 'SOP class is not that of the context' }
-  }
-  if (!isUid(command.sopInstance)) return { status: STATUS.invalidInstance, comment: 'SOP instance UID is not a UID' }
-  if (!command.dataSet) return { status: STATUS.cannotUnderstand, comment: 'no data set' }
-  return undefined
-}
-
-/** C-ECHO (PS3.7 9.3.5) here, anything else is not ours to do. */
-function answerOther(command: Command, abstractSyntax: string): StoreAnswer {
-  if (command.field !== COMMAND.echoRq) return { status: STATUS.unrecognizedOperation }
-  const known = command.sopClass === VERIFICATION && abstractSyntax === VERIFICATION
-  return { status: known ? STATUS.success : STATUS.classNotSupported }
 }

@@ -8,7 +8,7 @@
 import type { Limits } from '../domain/limits.ts'
 import { decodeCommand, type Command } from './command.ts'
 import { ABORT_REASON, Malformed } from './malformed.ts'
-import { PDV_COMMAND, PDV_LAST } from './pdu.ts'
+import { PDV_COMMAND, PDV_LAST } from './fragment.ts'
 
 export interface MessageHandler {
   /** @throws Malformed when the context was not accepted */

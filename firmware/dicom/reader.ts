@@ -10,7 +10,8 @@
  */
 import type { Limits } from '../domain/limits.ts'
 import { ABORT_REASON, Malformed } from './malformed.ts'
-import { PDU, PDU_HEADER, PDV_HEADER, type PduType } from './pdu.ts'
+import { PDV_HEADER } from './fragment.ts'
+import { PDU, PDU_HEADER, type PduType } from './pdu.ts'
 import { strangerOf } from './stranger.ts'
 
 export interface PduHandler {

@@ -3,7 +3,8 @@
  * where that pays, and without ever having more than one batch on its way.
  */
 import type { Writable } from 'node:stream'
-import { PDU_HEADER, PDV_HEADER, PDV_LAST, dataHeader, writeDataHeader } from './pdu.ts'
+import { PDV_HEADER, PDV_LAST, dataHeader, writeDataHeader } from './fragment.ts'
+import { PDU_HEADER } from './pdu.ts'
 
 /**
  * Where a data set comes from. The buffers must stay as they are until the store is settled.

@@ -6,6 +6,11 @@
 import { trimUid } from '../domain/identifier.ts'
 import type { Cursor } from './malformed.ts'
 
+export {
+  IMPLEMENTATION_CLASS_UID as IMPLEMENTATION_CLASS,
+  IMPLEMENTATION_VERSION_NAME as IMPLEMENTATION_VERSION,
+} from './implementation.ts'
+
 /** Operations outstanding (PS3.7 D.3.3.3); 0 = unlimited. */
 export interface AsyncWindow {
   readonly invoked: number
@@ -52,10 +57,6 @@ export interface UserInformation {
  * implementation takes, rather than "no limit".
  */
 const MAXIMUM_LENGTH_UNSAID = 16 * 1024
-
-/** Who we are to every peer (PS3.7 D.3.3.2); the UID is derived from a UUID (PS3.5 B.2). */
-export const IMPLEMENTATION_CLASS = '2.25.11670201726892447920546934495115538513'
-export const IMPLEMENTATION_VERSION = 'SALLYPORT_1'
 
 const ITEM = {
   maximumLength: 0x51,

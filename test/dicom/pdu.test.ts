@@ -13,12 +13,11 @@ import {
   encodeRejection,
   encodeReleaseReply,
   encodeReleaseRequest,
-  fragmentBytes,
-  frameMessage,
   type AssociateRequest,
   type PduType,
 } from '../../firmware/dicom/pdu.ts'
 import { encodeEchoRequest, encodeStoreRequest } from '../../firmware/dicom/command.ts'
+import { fragmentBytes, frameMessage } from '../../firmware/dicom/fragment.ts'
 import { PduReader } from '../../firmware/dicom/reader.ts'
 import { strangerOf } from '../../firmware/dicom/stranger.ts'
 import { UPPER_LAYER } from '../../firmware/dicom/upper-layer.ts'

@@ -65,6 +65,7 @@ export class Connection implements PduHandler {
   #waitsFor = ''
   #end: End | undefined
   #fault: Error | undefined
+  #gone = false
 
   constructor(socket: Duplex, state: 'awaiting-request' | 'awaiting-answer', user: ConnectionUser, bounds: ConnectionBounds) {
     this.socket = socket
@@ -82,6 +83,7 @@ export class Connection implements PduHandler {
       this.#fault ??= error
     })
     socket.on('close', () => this.#closed())
+    // It may have died between being accepted and being handed in; its `close` may be past.
     if (socket.destroyed) process.nextTick(() => this.#closed())
     else if (socket.isPaused()) socket.resume()
   }
@@ -219,6 +221,8 @@ export class Connection implements PduHandler {
   }
 
   #closed(): void {
+    if (this.#gone) return
+    this.#gone = true
     this.#disconnected()
     this.#watch.stop()
     const end = this.#end

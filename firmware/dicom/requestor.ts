@@ -193,6 +193,8 @@ export class Association {
    * association aborted rather than the rest sent over a slow line to be thrown away (`open` is
    * false then); a "stored" is not believed.
    *
+   * @param data ends or fails by itself: while it is waited for, the end of the association is
+   *   not noticed.
    * @throws Fault as above; what `data` throws: before the first byte the association lives on,
    *   after it is aborted.
    */

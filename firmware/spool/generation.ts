@@ -14,6 +14,8 @@ import { decode, encode } from './rows.ts'
 export interface Witness {
   readonly identity: string
   readonly generation: number
+  /** Written at a clean end: what the index holds. Its tail cannot be cut off unnoticed then. */
+  readonly end?: Pick<Meta, 'sequence' | 'keys' | 'sum'>
 }
 
 const NAME = 'generation'
@@ -28,8 +30,12 @@ export async function readWitness(directory: string): Promise<Witness | undefine
   }
 }
 
-export const writeWitness = (directory: string, { identity, generation }: Witness): Promise<void> =>
-  writeDurably(join(directory, NAME), `${encode(NAME, { identity, generation })}\n`)
+export const writeWitness = (directory: string, { identity, generation, end }: Witness): Promise<void> =>
+  writeDurably(join(directory, NAME), `${encode(NAME, { identity, generation, ...(end ? { end } : {}) })}\n`)
 
-export const vouches = (witness: Witness, meta: Meta): boolean =>
-  meta.identity === witness.identity && (meta.generation === witness.generation || meta.generation === witness.generation + 1)
+export function vouches({ identity, generation, end }: Witness, meta: Meta): boolean {
+  if (meta.identity !== identity) return false
+  // Counted up, and the power went before the witness was: it said what the index held before.
+  if (meta.generation === generation + 1) return true
+  return meta.generation === generation && (!end || (meta.sequence === end.sequence && meta.keys === end.keys && meta.sum === end.sum))
+}

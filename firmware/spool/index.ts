@@ -285,6 +285,9 @@ function textOf(error: unknown): string {
 export const isCorruption = (error: unknown): boolean =>
   error instanceof IndexDamaged || /LEVEL_CORRUPTION|Corruption|does not exist \(create_if_missing|No such file/.test(textOf(error))
 
+/** Of a database that is only being read: a sector that is gone is as good as a wrong one. */
+export const isUnreadable = (error: unknown): boolean => isCorruption(error) || /Input\/output error|EIO/.test(textOf(error))
+
 export function faultOf(error: unknown): Fault {
   if (error instanceof Fault) return error
   const text = textOf(error)

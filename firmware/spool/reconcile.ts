@@ -11,15 +11,15 @@ import type { Log } from '../domain/log.ts'
 import type { Target } from '../domain/route.ts'
 import { arrivalKeys, arrive, restore } from './changes.ts'
 import type { Found, ObjectFiles } from './files.ts'
-import { Index } from './index.ts'
+import { Index, isUnreadable } from './index.ts'
 import type { Database } from './index.ts'
 import { inspect, verifyObject } from './object/inspect.ts'
 import type { Sound } from './object/inspect.ts'
 import type { Unsound, KeyOf } from './object/ends.ts'
 import type { Old } from './recovery.ts'
 import type { Meta, StoredRow } from './rows.ts'
-import { decode, rowKey } from './rows.ts'
-import { entriesUnder } from './survey.ts'
+import { after, decode, rowKey } from './rows.ts'
+import { entriesUnder, paged } from './survey.ts'
 import { changeKeys } from './view.ts'
 import { Fault } from '../domain/errors.ts'
 
@@ -103,7 +103,8 @@ export async function fillFrom(ground: Ground, made: Database, empty: Meta, old:
 
 type Step = (index: Index) => Promise<unknown>
 
-async function stepFor(ground: Ground, found: Found | undefined, row: StoredRow | undefined, old: Old | undefined): Promise<Step> {
+async function stepFor(ground: Ground, found: Found | undefined, met: StoredRow | undefined, old: Old | undefined): Promise<Step> {
+  const row = met ?? (found && old ? await rowIn(old, found.id) : undefined)
   if (row && (found || !old?.stale)) {
     const kept = found ? row : missing(row)
     return (index) => index.transact({ keys: changeKeys(kept), impatient: true, apply: (view) => restore(view, kept) })
@@ -127,27 +128,61 @@ export const missing = (row: StoredRow): StoredRow => ({
   ),
 })
 
+/** One row of the old index, where its block can be read. */
+async function rowIn(old: Old, id: ObjectId): Promise<StoredRow | undefined> {
+  try {
+    const stored = await old.database.get(rowKey(id))
+    return stored === undefined ? undefined : decode<StoredRow>(rowKey(id), stored)
+  } catch (error) {
+    if (isUnreadable(error)) return undefined
+    throw error
+  }
+}
+
+/**
+ * The rows of the old index in order, up to the first block that cannot be read; those behind it
+ * are found by their files (`rowIn`). A row behind it whose file is gone as well is not: two losses.
+ */
 async function* rowsOf(old: Old | undefined): AsyncGenerator<{ id: ObjectId; row: StoredRow }> {
   if (!old) return
-  for await (const [key, stored] of entriesUnder(old.database, 'i/')) {
-    const row = decode<StoredRow>(key, stored)
-    if (row && rowKey(row.id) === key) yield { id: row.id, row }
+  try {
+    for await (const [key, stored] of entriesUnder(old.database, 'i/')) {
+      const row = decode<StoredRow>(key, stored)
+      if (row && rowKey(row.id) === key) yield { id: row.id, row }
+    }
+  } catch (error) {
+    if (!isUnreadable(error)) throw error
+  }
+}
+
+/** Everything under a prefix that can be read: from the front and, where a block stops it, from the back. */
+async function* salvaged(database: Database, prefix: string): AsyncGenerator<[string, string]> {
+  let last = prefix
+  for (const reverse of [false, true]) {
+    try {
+      for await (const entry of paged(database.iterator({ gt: last, lt: after(prefix), reverse, fillCache: false }))) {
+        yield entry
+        if (!reverse) last = entry[0]
+      }
+      return
+    } catch (error) {
+      if (!isUnreadable(error)) throw error
+    }
   }
 }
 
 /** Copies what cannot be made from files, and finds the last sequence given out. */
 async function copyReceipts(old: Old, made: Database): Promise<number> {
   for (const kind of ['r/', 'd/', 'x/']) {
-    let batch: { type: 'put'; key: string; value: string }[] = []
-    for await (const [key, value] of entriesUnder(old.database, kind)) {
+    const batch: { type: 'put'; key: string; value: string }[] = []
+    for await (const [key, value] of salvaged(old.database, kind)) {
       if (decode(key, value) === undefined) continue
       batch.push({ type: 'put', key, value })
       if (batch.length >= WINDOW * 4) await made.batch(batch.splice(0))
     }
     await made.batch(batch)
-    batch = []
   }
   let sequence = old.meta?.sequence ?? 0
-  for await (const { row } of rowsOf(old)) sequence = Math.max(sequence, row.sequence)
+  for await (const [key, stored] of salvaged(old.database, 'i/')) sequence = Math.max(sequence, decode<StoredRow>(key, stored)?.sequence ?? 0)
   return sequence
 }

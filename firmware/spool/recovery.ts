@@ -24,7 +24,7 @@ export interface Opened {
   readonly database: Database
   readonly meta: Meta
   readonly tally: Tally
-  /** Why it was made anew; undefined when it was found sound, or there never was one. */
+  /** Why it was made anew; undefined when it was found sound, or nothing was there yet. */
   readonly damage: string | undefined
 }
 
@@ -72,7 +72,10 @@ export async function openIndex(options: RecoveryOptions): Promise<Opened> {
     emptied = tried.emptied
   }
   if (damage !== undefined) log.warn('index-damaged', { detail: damage })
-  return { ...(await makeAnew(options, emptied)), damage }
+  const made = await makeAnew(options, emptied)
+  // At a very first start there are no objects; where there are some, index and witness were lost.
+  if (virgin && made.meta.rows > 0) damage = 'it is gone'
+  return { ...made, damage }
 }
 
 async function tryOpen(directory: string): Promise<Omit<Opened, 'damage'> | { damage: string; emptied: boolean }> {
@@ -90,7 +93,7 @@ async function tryOpen(directory: string): Promise<Omit<Opened, 'damage'> | { da
     const generation = Math.max(meta.generation, witness.generation) + 1
     const next = { ...meta, generation }
     await putMeta(database, next)
-    await writeWitness(directory, next)
+    await writeWitness(directory, { identity: next.identity, generation })
     return { database, meta: next, tally }
   } catch (error) {
     await database?.close()
@@ -141,7 +144,7 @@ async function finishSwap(directory: string): Promise<void> {
   if (!meta || meta.generation === 0) return
   await rename(path, join(directory, INDEX))
   await syncDirectory(directory)
-  await writeWitness(directory, meta)
+  await writeWitness(directory, { identity: meta.identity, generation: meta.generation })
 }
 
 /** Opens what can be read of the old index, from the links: the folder itself may be emptied. */
@@ -162,6 +165,10 @@ async function openOld({ directory, log }: RecoveryOptions, witness: { identity:
     return undefined
   }
 }
+
+/** At a clean end, after the index is closed. */
+export const endWitness = (directory: string, { identity, generation, sequence, keys, sum }: Meta): Promise<void> =>
+  writeWitness(directory, { identity, generation, end: { sequence, keys, sum } })
 
 async function linkAll(from: string, to: string): Promise<void> {
   if (!(await exists(from))) return

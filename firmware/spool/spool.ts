@@ -29,14 +29,14 @@ import type { CommitOutcome, InstanceRow, Lease, ObjectFacts, Outcome, Receipt, 
 import { UNROUTED, arrivalKeys, arrive, erase, intervene, settle, settleKeys } from './changes.ts'
 import type { Ending, Intervention, Settled } from './changes.ts'
 import { ObjectFiles } from './files.ts'
-import { Index, faultOf } from './index.ts'
+import { Index, faultOf, isUnreadable } from './index.ts'
 import { KeyRing } from './keys.ts'
 import { Leases } from './leases.ts'
 import { listReceipts, listRows, listStudies, shown } from './listing.ts'
 import type { ListQuery, Listed, ReceiptQuery, Study } from './listing.ts'
 import { abreast, adopt, examine, fillFrom } from './reconcile.ts'
 import type { Ground } from './reconcile.ts'
-import { openIndex, setAside, setAsideAt } from './recovery.ts'
+import { endWitness, openIndex, setAside, setAsideAt } from './recovery.ts'
 import type { Opened } from './recovery.ts'
 import type { StoredRow, Waiting } from './rows.ts'
 import { after, decode, graveKey, heldPrefix, laterPrefix, queuePrefix, rowKey } from './rows.ts'
@@ -100,6 +100,8 @@ export interface Verified {
 }
 
 const UPKEEP_MILLIS = 30_000
+/** Openings that fail to read before the index counts as damaged. */
+const UNREADABLE_TIMES = 3
 /** An index that was made anew is told for so long. */
 const DAMAGE_TOLD_MILLIS = 7 * 24 * 3_600_000
 
@@ -117,11 +119,12 @@ export class Spool {
   #index!: Index
   #tally = new Tally()
   #startedWith = { delivered: 0, deliveredBytes: 0 }
-  #rebuiltAt: readonly number[] = []
+  #rebuiltAt: number[] = []
   #quarantined = 0
   #reconciling: Promise<void> = Promise.resolve()
   #timer: NodeJS.Timeout | undefined
   #closed = false
+  #unreadable = 0
 
   /**
    * Ready when index and files agree. A damaged index is made anew; that is an alarm, not an error.
@@ -130,7 +133,7 @@ export class Spool {
   static async open(options: SpoolOptions): Promise<Spool> {
     await mkdir(options.directory, { recursive: true, mode: 0o700 })
     const spool = new Spool(options, await ObjectFiles.open(options.directory), await KeyRing.open(join(options.directory, 'keys')))
-    const opened = await spool.#openIndex(false)
+    const opened = await spool.#openFirst()
     spool.#startedWith = { delivered: opened.meta.delivered, deliveredBytes: opened.meta.deliveredBytes }
     spool.#index = new Index(opened.database, opened.meta, {
       sync: true,
@@ -544,6 +547,7 @@ export class Spool {
       await this.#slots.clear()
     }
     await this.#index.close()
+    if (!this.#index.failure) await endWitness(this.#options.directory, this.#index.meta)
   }
 
   // ---- the index behind it
@@ -552,13 +556,35 @@ export class Spool {
     return { now: this.#options.clock.now(), duplicateWindowMillis: this.#options.duplicateWindowMillis }
   }
 
-  #openIndex(distrusted: boolean): Promise<Opened> {
+  async #openIndex(damaged: boolean): Promise<Opened> {
     const { directory, log, clock } = this.#options
-    return openIndex({ directory, distrusted, log, now: () => clock.now(), fill: (made, meta, old) => fillFrom(this.#ground, made, meta, old) })
+    const distrusted = damaged || this.#unreadable >= UNREADABLE_TIMES
+    try {
+      const opened = await openIndex({ directory, distrusted, log, now: () => clock.now(), fill: (made, meta, old) => fillFrom(this.#ground, made, meta, old) })
+      this.#unreadable = 0
+      return opened
+    } catch (error) {
+      // Once may be the cable; a sector that stays unreadable must not keep the box from starting.
+      if (isUnreadable(error)) this.#unreadable += 1
+      throw error
+    }
   }
 
-  #adoptState({ tally }: Opened): void {
+  async #openFirst(): Promise<Opened> {
+    while (this.#unreadable < UNREADABLE_TIMES) {
+      try {
+        return await this.#openIndex(false)
+      } catch (error) {
+        if (!isUnreadable(error)) throw error
+        this.#options.log.warn('index-trouble', { detail: String((error as Error).message) })
+      }
+    }
+    return this.#openIndex(true)
+  }
+
+  #adoptState({ tally, damage }: Opened): void {
     this.#tally = tally
+    if (damage !== undefined) this.#rebuiltAt.push(this.#options.clock.now())
     this.#leases.forgetFronts()
   }
 
@@ -583,7 +609,7 @@ export class Spool {
       if (found && !row) await this.#settleFile(found)
       else if (row && !found) await this.#settleRow(row.id)
     }
-    this.#rebuiltAt = (await setAside(this.#options.directory)).map(setAsideAt)
+    if (this.#rebuiltAt.length === 0) this.#rebuiltAt = (await setAside(this.#options.directory)).map(setAsideAt)
     this.#quarantined = (await this.#files.quarantined()).length
     await this.#upkeep.run()
     for (const destination of this.#tally.destinations()) this.#wake(destination)

@@ -1,13 +1,16 @@
 /**
- * Child of the crash test: commits in a loop, eight at a time, and prints each acknowledged id with
- * its digest. Delivers some meanwhile, and prints those too. Killed from outside at any moment.
+ * Child of the crash and disk tests: commits in a loop, eight at a time, and prints each
+ * acknowledged id with its digest. Delivers some meanwhile, and prints those too. Killed from
+ * outside at any moment, or told how many images to try while the disk fails under it.
  */
 import { randomBytes } from 'node:crypto'
 import { writeSync } from 'node:fs'
+import { Fault } from '../../firmware/domain/errors.ts'
+import type { Slot } from '../../firmware/domain/spool.ts'
 import { HUB, write } from './place.ts'
 import { Spool } from '../../firmware/spool/spool.ts'
 
-const [directory = '', seed = '0'] = process.argv.slice(2)
+const [directory = '', seed = '0', tries = 'Infinity'] = process.argv.slice(2)
 
 const spool = await Spool.open({
   directory,
@@ -21,16 +24,31 @@ const spool = await Spool.open({
 })
 writeSync(1, 'open\n')
 
-const images = async (): Promise<void> => {
-  for (;;) {
-    const slot = await spool.slot('clinic')
-    const facts = await write(slot, { bytes: randomBytes(1 + Math.floor(Math.random() * 200_000)), sopInstance: `1.2.${seed}.${process.hrtime.bigint()}` }, Date.now())
+let tried = 0
+let ended = false
+
+async function image(): Promise<void> {
+  let slot: Slot | undefined
+  try {
+    slot = await spool.slot('clinic')
+    const sopInstance = `1.2.${seed}.${process.hrtime.bigint()}`
+    const facts = await write(slot, { bytes: randomBytes(1 + Math.floor(Math.random() * 200_000)), sopInstance }, Date.now())
     const outcome = await spool.commit(facts, HUB)
     if (outcome.kind === 'queued') writeSync(1, `ack ${facts.id} ${facts.digest}\n`)
+    else if (outcome.kind === 'refused') writeSync(1, `refused ${outcome.code}\n`)
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error
+    writeSync(1, `refused ${error.code}\n`)
+    if (slot) spool.giveBack(slot.id)
+    await new Promise((resolve) => setTimeout(resolve, 5))
   }
 }
+
+const images = async (): Promise<void> => {
+  while (tried++ < Number(tries)) await image()
+}
 const deliveries = async (): Promise<void> => {
-  for (;;) {
+  while (!ended) {
     for (const lease of await spool.lease('hub', 2)) {
       writeSync(1, `sent ${lease.id}\n`)
       await spool.settle(lease.id, 'hub', { event: 'stored' })
@@ -38,4 +56,9 @@ const deliveries = async (): Promise<void> => {
     await new Promise((resolve) => setTimeout(resolve, 15))
   }
 }
-await Promise.all([...Array.from({ length: 8 }, images), deliveries()])
+const delivering = deliveries()
+await Promise.all(Array.from({ length: 8 }, images))
+ended = true
+await delivering
+await spool.close()
+writeSync(1, 'closed\n')

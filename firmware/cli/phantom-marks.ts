@@ -36,12 +36,12 @@ const dot = ({ pixels, size }: Canvas, x: number, y: number, value: number): voi
 
 /** Text from its upper left corner; characters without a glyph are spaces. */
 export function drawText(canvas: Canvas, text: string, x: number, y: number, value: number): void {
-  ;[...text].forEach((letter, index) => {
-    const rows = GLYPHS[letter] ?? GLYPHS[' ']!
+  for (let index = 0; index < text.length; index++) {
+    const rows = GLYPHS[text.charAt(index)] ?? GLYPHS[' ']!
     rows.forEach((row, dy) => {
       for (let dx = 0; dx < 5; dx++) if (row & (16 >> dx)) dot(canvas, x + index * ADVANCE + dx, y + dy, value)
     })
-  })
+  }
 }
 
 /** 100 mm upright at the right edge, a tick every 10 mm, longer every 50. */

@@ -19,6 +19,13 @@ export interface Context {
   readonly waveformBitsAllocated?: number
 }
 
+/** All three are a US of one value. */
+export const CONTEXT_TAGS: Readonly<Record<number, keyof Context>> = {
+  0x00280100: 'bitsAllocated',
+  0x00280103: 'pixelRepresentation',
+  0x54001004: 'waveformBitsAllocated',
+}
+
 export interface Dictionary {
   /** UN for what the standard does not know. */
   vrFor(tag: number, context: Context): Vr

@@ -2,6 +2,8 @@
  * Writes data elements in Explicit VR Little Endian (PS3.5 7.1.2): for file meta information
  * and for samples. It never re-encodes what a modality sent; transcode.ts does that.
  */
+import { elementHeaderBytes, itemHeaderBytes } from './header-bytes.ts'
+import type { Encoding } from './sniff.ts'
 import { ITEM, ITEM_END, SEQUENCE_END, tagText, UNDEFINED_LENGTH } from './tag.ts'
 import { vrOf } from './vr.ts'
 
@@ -17,6 +19,8 @@ export interface Element {
   readonly vr: string
   readonly value: Value
 }
+
+const LITTLE: Encoding = { explicit: true, bigEndian: false }
 
 export const element = (tag: number, vr: string, value: Value): Element => ({ tag, vr, value })
 
@@ -35,12 +39,7 @@ export function elementHeader(tag: number, vrName: string, bytes: number): Buffe
   if (bytes > most || (bytes % 2 !== 0 && bytes !== UNDEFINED_LENGTH)) {
     throw new Error(`element: ${tagText(tag)} ${vrName} cannot have ${bytes} bytes`)
   }
-  const header = Buffer.alloc(vr.long ? 12 : 8)
-  writeTag(header, tag)
-  header.write(vrName, 4, 'latin1')
-  if (vr.long) header.writeUInt32LE(bytes, 8)
-  else header.writeUInt16LE(bytes, 6)
-  return header
+  return elementHeaderBytes(tag, vr, bytes, LITTLE)
 }
 
 function encodeElement({ tag, vr, value }: Element): Buffer {
@@ -50,25 +49,13 @@ function encodeElement({ tag, vr, value }: Element): Buffer {
 }
 
 function encodeSequence(tag: number, items: readonly Item[]): Buffer {
-  const open = delimiter(ITEM, UNDEFINED_LENGTH)
-  const close = delimiter(ITEM_END, 0)
+  const open = itemHeaderBytes(ITEM, UNDEFINED_LENGTH, false)
+  const close = itemHeaderBytes(ITEM_END, 0, false)
   return Buffer.concat([
     elementHeader(tag, 'SQ', UNDEFINED_LENGTH),
     ...items.flatMap((item) => [open, encodeElements(item), close]),
-    delimiter(SEQUENCE_END, 0),
+    itemHeaderBytes(SEQUENCE_END, 0, false),
   ])
-}
-
-function delimiter(tag: number, length: number): Buffer {
-  const bytes = Buffer.alloc(8)
-  writeTag(bytes, tag)
-  bytes.writeUInt32LE(length, 4)
-  return bytes
-}
-
-function writeTag(bytes: Buffer, tag: number): void {
-  bytes.writeUInt16LE(tag >>> 16, 0)
-  bytes.writeUInt16LE(tag & 0xffff, 2)
 }
 
 function valueBytes(vr: string, value: Value): Uint8Array {

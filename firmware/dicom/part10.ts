@@ -9,11 +9,12 @@ import type { Limits } from '../domain/limits.ts'
 import { ElementHeader, LONG_HEADER_BYTES, SHORT_HEADER_BYTES } from './element-header.ts'
 import { PREAMBLE_BYTES } from './file-meta.ts'
 import { loadDictionary } from './dictionary.ts'
-import { Recoder, TranscodeFault } from './recoder.ts'
+import { Recoder } from './recoder.ts'
 import { type HeaderLimits, type HeaderOutcome, HeaderScanner } from './scanner.ts'
 import { type Encoding, sniff } from './sniff.ts'
 import { MEDIA_STORAGE_DIRECTORY } from './sop-classes.ts'
 import { tagText, UNDEFINED_LENGTH } from './tag.ts'
+import { TranscodeFault } from './transcode-fault.ts'
 import {
   EXPLICIT_BIG_ENDIAN,
   EXPLICIT_LITTLE_ENDIAN,

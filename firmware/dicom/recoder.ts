@@ -9,22 +9,16 @@
  *
  * Memory: one output buffer of about the size of the bytes pushed, plus `headerNesting` levels.
  */
-import { Fault } from '../domain/errors.ts'
 import type { Limits } from '../domain/limits.ts'
-import type { Context, Dictionary } from './dictionary.ts'
+import { CONTEXT_TAGS, type Context, type Dictionary } from './dictionary.ts'
 import { ElementHeader, SHORT_HEADER_BYTES } from './element-header.ts'
+import { elementHeaderBytes, itemHeaderBytes } from './header-bytes.ts'
 import { Sink } from './sink.ts'
 import { type Encoding, sniff } from './sniff.ts'
-import { ITEM, ITEM_END, SEQUENCE_END, tagText, UNDEFINED_LENGTH } from './tag.ts'
+import { Swapper } from './swapper.ts'
+import { ITEM, ITEM_END, PIXEL_DATA, SEQUENCE_END, tagText, UNDEFINED_LENGTH } from './tag.ts'
+import { TranscodeFault } from './transcode-fault.ts'
 import { looksLikeVr, SQ, UN, type Vr, vrOf, vrOfCode } from './vr.ts'
-
-/** What cannot be re-encoded without loss, or not be read. The object is as it was. */
-export class TranscodeFault extends Fault {
-  constructor(detail: string) {
-    super('NOT_CONVERTIBLE', { detail })
-    this.name = 'TranscodeFault'
-  }
-}
 
 export interface Changes {
   /** (gggg,0000) and (0008,0001) left out. */
@@ -36,15 +30,6 @@ export interface Changes {
 }
 
 const LENGTH_TO_END = 0x00080001
-const BITS_ALLOCATED = 0x00280100
-const PIXEL_REPRESENTATION = 0x00280103
-const WAVEFORM_BITS_ALLOCATED = 0x54001004
-const CONTEXT: Readonly<Record<number, keyof Context>> = {
-  [BITS_ALLOCATED]: 'bitsAllocated',
-  [PIXEL_REPRESENTATION]: 'pixelRepresentation',
-  [WAVEFORM_BITS_ALLOCATED]: 'waveformBitsAllocated',
-}
-
 const IMPLICIT: Encoding = { explicit: false, bigEndian: false }
 const UNKNOWN = vrOf('UN')
 
@@ -81,10 +66,7 @@ export class Recoder {
   /** Value bytes still to come; dropped instead of written where `#drop`. */
   #left = 0
   #drop = false
-  /** Bytes swapped together, 1 = none, and those of a unit cut by a chunk's end. */
-  #unit = 1
-  readonly #cut = Buffer.alloc(8)
-  #cutHas = 0
+  readonly #swapper = new Swapper()
   /** Small value that decides later VRs. */
   #noting: keyof Context | undefined
   readonly #noted = Buffer.alloc(2)
@@ -171,7 +153,7 @@ export class Recoder {
     this.#writeDelimiter(ITEM, whole ? length : UNDEFINED_LENGTH, level.raw)
     if (whole) this.#left = length
     else this.#open(true, level.tag, length, level.raw)
-    this.#unit = 1
+    this.#swapper.begin(1)
   }
 
   #actOnElement(level: Level | undefined): void {
@@ -201,7 +183,7 @@ export class Recoder {
   }
 
   #openUndefined(tag: number, vr: Vr): void {
-    if (vr.code !== SQ && vr.code !== UN) {
+    if ((vr.code !== SQ && vr.code !== UN) || tag === PIXEL_DATA) {
       this.#refuse(`${tagText(tag)} is compressed although the transfer syntax is not${this.#where()}`)
     }
     const raw = vr.code === UN
@@ -255,8 +237,8 @@ export class Recoder {
     if (this.#to.explicit && written.code === UN && this.#header.vr !== UN) this.changes.unknown++
     this.#writeHeader(tag, written, length)
     this.#left = length
-    this.#unit = swaps ? vr.unit : 1
-    this.#noting = length === 2 ? CONTEXT[tag] : undefined
+    this.#swapper.begin(swaps ? vr.unit : 1)
+    this.#noting = length === 2 ? CONTEXT_TAGS[tag] : undefined
   }
 
   #takeValue(bytes: Uint8Array, at: number): number {
@@ -265,8 +247,7 @@ export class Recoder {
     this.#offset += some.length
     if (!this.#drop) {
       if (this.#noting !== undefined) this.#note(some, this.#noting)
-      if (this.#unit === 1) this.#sink.write(some)
-      else this.#writeSwapped(some)
+      this.#swapper.write(some, this.#sink)
     }
     if (this.#left === 0) {
       this.#drop = false
@@ -274,28 +255,6 @@ export class Recoder {
       this.#closeFinished()
     }
     return some.length
-  }
-
-  /** Whole units are copied and swapped in place; a unit cut by the chunk's end waits. */
-  #writeSwapped(some: Uint8Array): void {
-    const unit = this.#unit
-    let at = 0
-    if (this.#cutHas > 0) {
-      while (this.#cutHas < unit && at < some.length) this.#cut[this.#cutHas++] = some[at++]!
-      if (this.#cutHas < unit) return
-      this.#sink.write(this.#cut.subarray(0, unit).reverse())
-    }
-    const rest = (some.length - at) % unit
-    const whole = some.subarray(at, some.length - rest)
-    if (whole.length > 0) {
-      const room = this.#sink.room(whole.length)
-      room.set(whole)
-      if (unit === 2) room.swap16()
-      else if (unit === 4) room.swap32()
-      else room.swap64()
-    }
-    this.#cut.set(some.subarray(some.length - rest))
-    this.#cutHas = rest
   }
 
   /** A US of one value, possibly arriving byte by byte. */
@@ -316,34 +275,16 @@ export class Recoder {
     this.#sink.write(bytes.subarray(0, SHORT_HEADER_BYTES))
     if (length === UNDEFINED_LENGTH) this.#open(false, tag, length, true)
     else this.#left = length
-    this.#unit = 1
+    this.#swapper.begin(1)
   }
 
   #writeHeader(tag: number, vr: Vr, length: number): void {
-    const { explicit, bigEndian } = this.#to
-    const long = explicit && vr.long
-    const header = this.#sink.room(long ? 12 : 8)
-    writeTag(header, tag, bigEndian)
-    if (!explicit) {
-      header.writeUInt32LE(length, 4)
-      return
-    }
-    header.writeUInt16BE(vr.code, 4)
-    if (long) {
-      header.writeUInt16LE(0, 6)
-      if (bigEndian) header.writeUInt32BE(length, 8)
-      else header.writeUInt32LE(length, 8)
-    } else if (bigEndian) header.writeUInt16BE(length, 6)
-    else header.writeUInt16LE(length, 6)
+    this.#sink.write(elementHeaderBytes(tag, vr, length, this.#to))
   }
 
   /** Inside UN delimiters are little endian like the rest, whatever the transfer syntax. */
   #writeDelimiter(tag: number, length: number, raw: boolean): void {
-    const bigEndian = this.#to.bigEndian && !raw
-    const bytes = this.#sink.room(8)
-    writeTag(bytes, tag, bigEndian)
-    if (bigEndian) bytes.writeUInt32BE(length, 4)
-    else bytes.writeUInt32LE(length, 4)
+    this.#sink.write(itemHeaderBytes(tag, length, this.#to.bigEndian && !raw))
   }
 
   #where(): string {
@@ -352,13 +293,5 @@ export class Recoder {
 
   #refuse(detail: string): never {
     throw new TranscodeFault(detail)
-  }
-}
-
-function writeTag(bytes: Buffer, tag: number, bigEndian: boolean): void {
-  if (bigEndian) bytes.writeUInt32BE(tag, 0)
-  else {
-    bytes.writeUInt16LE(tag >>> 16, 0)
-    bytes.writeUInt16LE(tag & 0xffff, 2)
   }
 }

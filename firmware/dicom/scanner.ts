@@ -8,8 +8,8 @@
  * Elements: PS3.5 7.1; sequences and items: 7.5; UN of undefined length: 6.2.2.
  */
 import type { Limits } from '../domain/limits.ts'
-import { trimUid } from '../domain/identifier.ts'
 import { ElementHeader, SHORT_HEADER_BYTES } from './element-header.ts'
+import { type HeaderFound, Identifiers, isIdentifier } from './identifiers.ts'
 import { type Inflated, Inflater } from './inflater.ts'
 import { type Encoding, sniff } from './sniff.ts'
 import {
@@ -17,28 +17,15 @@ import {
   ITEM_END,
   SEQUENCE_END,
   SERIES_INSTANCE_UID,
-  SOP_CLASS_UID,
-  SOP_INSTANCE_UID,
-  STUDY_INSTANCE_UID,
   tagText,
   UNDEFINED_LENGTH,
 } from './tag.ts'
 import { transferSyntaxOf } from './transfer-syntaxes.ts'
 import { UN, vrOfCode } from './vr.ts'
 
-export type HeaderLimits = Pick<Limits, 'headerBytes' | 'headerValueBytes' | 'headerNesting'>
+export type { HeaderFound } from './identifiers.ts'
 
-/**
- * Values as sent, trailing padding removed, syntax not checked (`isUid` of the domain does).
- * Class and instance are undefined where absent or empty, study and series empty.
- */
-export interface HeaderFound {
-  readonly kind: 'found'
-  readonly sopClass: string | undefined
-  readonly sopInstance: string | undefined
-  readonly study: string
-  readonly series: string
-}
+export type HeaderLimits = Pick<Limits, 'headerBytes' | 'headerValueBytes' | 'headerNesting'>
 
 /** `detail` completes "The data set cannot be read: …"; it holds tags and offsets, no values. */
 export interface HeaderNotUnderstood {
@@ -94,9 +81,7 @@ export class HeaderScanner {
   #headerAt = 0
 
   #skip = 0
-  #value: Uint8Array | undefined
-  #valueHas = 0
-  readonly #found = new Map<number, string>()
+  readonly #identifiers = new Identifiers()
 
   /**
    * @param transferSyntax UID, as negotiated; see `transferSyntaxOf` for unknown ones.
@@ -135,7 +120,10 @@ export class HeaderScanner {
 
   #takeInflated(inflated: Inflated): void {
     if (inflated.bytes.length > 0) this.#take(inflated.bytes)
-    if (inflated.fault !== undefined) this.#fail(inflated.fault)
+    if (inflated.fault !== undefined && this.#outcome === undefined) {
+      this.#fail(inflated.fault)
+      this.#settle()
+    }
     if (this.#outcome !== undefined) this.#inflater = undefined
   }
 
@@ -148,38 +136,27 @@ export class HeaderScanner {
         this.#skip -= some
         at += some
         this.#offset += some
-      } else if (this.#value !== undefined) {
-        at += this.#takeValue(this.#value, bytes, at)
+      } else if (this.#identifiers.open) {
+        const some = this.#identifiers.take(bytes, at)
+        at += some
+        this.#offset += some
+        if (!this.#identifiers.open && this.#header.tag === SERIES_INSTANCE_UID) this.#conclude()
       } else {
         at += this.#takeHeader(bytes, at)
       }
     }
     if (this.#verdict === undefined) return
     this.#offset += bytes.length - at
-    if (this.#found.size > 0 || this.#offset >= DICM_END) this.#settle()
+    if (!this.#identifiers.none || this.#offset >= DICM_END) this.#settle()
   }
 
   #settle(): HeaderOutcome {
     const [d, i, c, m] = this.#head.subarray(DICM_AT)
-    const isFile = this.#found.size === 0 && d === 0x44 && i === 0x49 && c === 0x43 && m === 0x4d
+    const isFile = this.#identifiers.none && d === 0x44 && i === 0x49 && c === 0x43 && m === 0x4d
     this.#outcome = isFile
       ? { kind: 'not-understood', detail: 'a Part 10 file was sent in place of its data set (DICM at offset 128)' }
       : this.#verdict!
     return this.#outcome
-  }
-
-  #takeValue(value: Uint8Array, bytes: Uint8Array, at: number): number {
-    const some = bytes.subarray(at, at + value.length - this.#valueHas)
-    value.set(some, this.#valueHas)
-    this.#valueHas += some.length
-    this.#offset += some.length
-    if (this.#valueHas === value.length) {
-      this.#value = undefined
-      // The first of two is kept; identifiers are ASCII (PS3.5 6.2, UI).
-      if (!this.#found.has(this.#header.tag)) this.#found.set(this.#header.tag, trimUid(Buffer.from(value).toString('latin1')))
-      if (this.#header.tag === SERIES_INSTANCE_UID) this.#conclude()
-    }
-    return some.length
   }
 
   #takeHeader(bytes: Uint8Array, at: number): number {
@@ -259,9 +236,8 @@ export class HeaderScanner {
       this.#conclude()
     } else if (this.#header.length === UNDEFINED_LENGTH) {
       this.#enter()
-    } else if (top && this.#header.length <= this.#limits.headerValueBytes && this.#header.length > 0 && this.#isIdentifier()) {
-      this.#value = new Uint8Array(this.#header.length)
-      this.#valueHas = 0
+    } else if (top && this.#header.length <= this.#limits.headerValueBytes && this.#header.length > 0 && isIdentifier(this.#header.tag)) {
+      this.#identifiers.begin(this.#header.tag, this.#header.length)
       this.#worked += this.#header.length
     } else {
       this.#skip = this.#header.length
@@ -280,30 +256,15 @@ export class HeaderScanner {
     if (unsettled) this.#encoding = IMPLICIT
   }
 
-  #isIdentifier(): boolean {
-    const tag = this.#header.tag
-    return tag === SOP_CLASS_UID || tag === SOP_INSTANCE_UID || tag === STUDY_INSTANCE_UID || tag === SERIES_INSTANCE_UID
-  }
-
   #conclude(): void {
-    this.#verdict ??= this.#identifiers()
-  }
-
-  #identifiers(): HeaderFound {
-    return {
-      kind: 'found',
-      sopClass: this.#found.get(SOP_CLASS_UID) || undefined,
-      sopInstance: this.#found.get(SOP_INSTANCE_UID) || undefined,
-      study: this.#found.get(STUDY_INSTANCE_UID) ?? '',
-      series: this.#found.get(SERIES_INSTANCE_UID) ?? '',
-    }
+    this.#verdict ??= this.#identifiers.found()
   }
 
   /** What was begun when the bytes ended. */
   #missing(): string | undefined {
     if (this.#offset === 0) return 'it is empty'
     if (this.#header.has > 0) return `it ends inside the header of an element at offset ${this.#offset}`
-    if (this.#skip > 0 || this.#value !== undefined) {
+    if (this.#skip > 0 || this.#identifiers.open) {
       return `it ends at offset ${this.#offset} inside ${tagText(this.#header.tag)}, which says it has ${this.#header.length} bytes from offset ${this.#headerAt}`
     }
     const level = this.#levels.at(-1)

@@ -12,10 +12,11 @@ import { pipeline, Readable, type Transform } from 'node:stream'
 import { constants, createDeflateRaw, createInflateRaw } from 'node:zlib'
 import { LIMITS, type Limits } from '../domain/limits.ts'
 import { loadDictionary } from './dictionary.ts'
-import { type Changes, Recoder, TranscodeFault } from './recoder.ts'
+import { type Changes, Recoder } from './recoder.ts'
+import { TranscodeFault } from './transcode-fault.ts'
 import { isUncompressed, transferSyntaxOf } from './transfer-syntaxes.ts'
 
-export { TranscodeFault } from './recoder.ts'
+export { TranscodeFault } from './transcode-fault.ts'
 export type { Changes } from './recoder.ts'
 
 /** Both of the four uncompressed transfer syntaxes; equal ones need no transcoding. */

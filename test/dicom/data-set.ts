@@ -85,7 +85,7 @@ export function mark(tag: number, length: number, { big }: Form): Buffer {
   return bytes
 }
 
-export const uid = (text: string): Buffer => Buffer.from(text.length % 2 === 0 ? text : `${text}\0`, 'latin1')
+export const ui = (text: string): Buffer => Buffer.from(text.length % 2 === 0 ? text : `${text}\0`, 'latin1')
 
 /** Standard attributes, one or more of each VR, below and above the identifiers. */
 const ATTRIBUTES: readonly (readonly [number, string])[] = [
@@ -113,7 +113,7 @@ export function dataSets({ withPrivate, withUnSequences }: { withPrivate: boolea
   const item = (depth: number): fc.Arbitrary<Node[]> => {
     const choices: fc.Arbitrary<Node>[] = [
       fc.constantFrom(...ATTRIBUTES, ...(withPrivate ? PRIVATE : [])).chain(([tag, vr]) => leaf(tag, vr)),
-      fc.tuple(fc.constantFrom(...IDENTIFIERS), fc.integer({ min: 0, max: 99999 })).map(([tag, n]) => ({ tag, vr: 'UI', value: uid(n === 0 ? '' : `1.2.${n}`) })),
+      fc.tuple(fc.constantFrom(...IDENTIFIERS), fc.integer({ min: 0, max: 99999 })).map(([tag, n]) => ({ tag, vr: 'UI', value: ui(n === 0 ? '' : `1.2.${n}`) })),
     ]
     if (depth > 0) {
       const inner = (vr: 'SQ' | 'UN', tags: readonly number[]): fc.Arbitrary<Node> =>

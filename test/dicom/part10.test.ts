@@ -16,16 +16,16 @@ import {
 import { isUid } from '../../firmware/domain/identifier.ts'
 import { LIMITS } from '../../firmware/domain/limits.ts'
 import { corpus } from '../peers/corpus.ts'
-import { BIG, encode, header, IMPLICIT, LITTLE, mark, type Node, uid } from './data-set.ts'
+import { BIG, encode, header, IMPLICIT, LITTLE, mark, type Node, ui } from './data-set.ts'
 
 const run = promisify(execFile)
 
 const CT = '1.2.840.10008.5.1.4.1.1.2'
 const DATA: Node[] = [
-  { tag: 0x00080016, vr: 'UI', value: uid(CT) },
-  { tag: 0x00080018, vr: 'UI', value: uid('1.2.3') },
-  { tag: 0x0020000d, vr: 'UI', value: uid('1.2.3.4') },
-  { tag: 0x0020000e, vr: 'UI', value: uid('1.2.3.4.5') },
+  { tag: 0x00080016, vr: 'UI', value: ui(CT) },
+  { tag: 0x00080018, vr: 'UI', value: ui('1.2.3') },
+  { tag: 0x0020000d, vr: 'UI', value: ui('1.2.3.4') },
+  { tag: 0x0020000e, vr: 'UI', value: ui('1.2.3.4.5') },
   { tag: 0x00280100, vr: 'US', value: Buffer.of(16, 0) },
 ]
 const META = { sopClass: CT, sopInstance: '1.2.3', transferSyntax: EXPLICIT_LITTLE_ENDIAN }
@@ -62,9 +62,9 @@ t.test('what is out there', async (t) => {
   const folder = t.testdir()
   const data = encode(DATA, LITTLE)
   const metaNodes = (transferSyntax: string): Node[] => [
-    { tag: 0x00020002, vr: 'UI', value: uid(CT) },
-    { tag: 0x00020003, vr: 'UI', value: uid('1.2.3') },
-    { tag: 0x00020010, vr: 'UI', value: uid(transferSyntax) },
+    { tag: 0x00020002, vr: 'UI', value: ui(CT) },
+    { tag: 0x00020003, vr: 'UI', value: ui('1.2.3') },
+    { tag: 0x00020010, vr: 'UI', value: ui(transferSyntax) },
   ]
   const ungrouped = encode(metaNodes(EXPLICIT_LITTLE_ENDIAN), LITTLE)
   const anonymous = encode(DATA.slice(2), LITTLE)
@@ -148,11 +148,11 @@ t.test('the writer’s own rules', async (t) => {
     element(0x00089459, 'FL', 0.25),
   ])
   t.equal(numbers.toString('hex'), [
-    '08005994464c0400' + '0000803e', '18002060534c0400' + 'ffffffff', '18002c6046440800' + '000000000000e03f', '20005790554c0400' + '70110100',
-    '2800090041540400' + '18000120', '2800100055530200' + '0002', '2800070153530200' + 'feff',
+    '08005994464c04000000803e', '18002060534c0400ffffffff', '18002c6046440800000000000000e03f', '20005790554c040070110100',
+    '280009004154040018000120', '28001000555302000002', '2800070153530200feff',
     '2800521044531200' + Buffer.from('-1024\\0.3333333333').toString('hex'),
   ].join(''))
-  const item: Node[] = [{ tag: 0x00081150, vr: 'UI', value: uid('1.2') }]
+  const item: Node[] = [{ tag: 0x00081150, vr: 'UI', value: ui('1.2') }]
   t.strictSame(
     encodeElements([element(0x00081140, 'SQ', [[element(0x00081150, 'UI', '1.2')], []])]),
     encode([{ tag: 0x00081140, vr: 'SQ', items: [item, []], open: true, openItems: true }], LITTLE),

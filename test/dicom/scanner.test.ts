@@ -22,7 +22,7 @@ import {
 } from '../../firmware/dicom/transfer-syntaxes.ts'
 import { LIMITS } from '../../firmware/domain/limits.ts'
 import { corpus } from '../peers/corpus.ts'
-import { at, BIG, cut, cuts, dataSets, encode, header, IMPLICIT, LITTLE, mark, type Node, uid } from './data-set.ts'
+import { at, BIG, cut, cuts, dataSets, encode, header, IMPLICIT, LITTLE, mark, type Node, ui } from './data-set.ts'
 
 const run = promisify(execFile)
 
@@ -41,12 +41,12 @@ const found = (sopClass?: string, sopInstance?: string, study = '', series = '')
 })
 
 const IDS: Node[] = [
-  { tag: 0x00080016, vr: 'UI', value: uid('1.2.840.10008.5.1.4.1.1.4') },
-  { tag: 0x00080018, vr: 'UI', value: uid('1.2.3') },
+  { tag: 0x00080016, vr: 'UI', value: ui('1.2.840.10008.5.1.4.1.1.4') },
+  { tag: 0x00080018, vr: 'UI', value: ui('1.2.3') },
 ]
 const STUDY: Node[] = [
-  { tag: 0x0020000d, vr: 'UI', value: uid('1.2.3.4') },
-  { tag: 0x0020000e, vr: 'UI', value: uid('1.2.3.4.5') },
+  { tag: 0x0020000d, vr: 'UI', value: ui('1.2.3.4') },
+  { tag: 0x0020000e, vr: 'UI', value: ui('1.2.3.4.5') },
 ]
 const ALL = found('1.2.840.10008.5.1.4.1.1.4', '1.2.3', '1.2.3.4', '1.2.3.4.5')
 /** With something else between the two pairs, explicit. */
@@ -124,7 +124,7 @@ t.test('what modalities really send', async (t) => {
     encode(IDS, LITTLE),
     mark(0xfffee0dd, 0, LITTLE),
   ])
-  const others: Node[] = [0x00080016, 0x00080018, 0x0020000d, 0x0020000e].map((tag) => ({ tag, vr: 'UI', value: uid('9.9') }))
+  const others: Node[] = [0x00080016, 0x00080018, 0x0020000d, 0x0020000e].map((tag) => ({ tag, vr: 'UI', value: ui('9.9') }))
   const nested = encode([{ tag: 0x00080006, vr: 'SQ', items: [others, others], open: true, openItems: true }], LITTLE)
   const rows: [string, string, Buffer, HeaderOutcome][] = [
     ['nothing between', EXPLICIT_LITTLE_ENDIAN, around(Buffer.alloc(0)), ALL],
@@ -142,7 +142,7 @@ t.test('what modalities really send', async (t) => {
     ['called little, is big endian', EXPLICIT_LITTLE_ENDIAN, encode([...IDS, ...STUDY], BIG), ALL],
     ['called big, is little endian', EXPLICIT_BIG_ENDIAN, encode([...IDS, ...STUDY], LITTLE), ALL],
     ['UIDs padded with spaces', EXPLICIT_LITTLE_ENDIAN, encode([{ tag: 0x00080018, vr: 'UI', value: Buffer.from('1.2.3 ') }], LITTLE), found(undefined, '1.2.3')],
-    ['UIDs under VR UN', EXPLICIT_LITTLE_ENDIAN, encode([...IDS, ...STUDY].map((node) => ({ ...node, vr: 'UN' }) as Node), LITTLE), ALL],
+    ['UIDs under VR UN', EXPLICIT_LITTLE_ENDIAN, encode([...IDS, ...STUDY].map((node): Node => ({ ...node, vr: 'UN' })), LITTLE), ALL],
     ['an endless UID', EXPLICIT_LITTLE_ENDIAN, encode([{ tag: 0x00080018, vr: 'UI', value: Buffer.alloc(2000, '1') }, ...STUDY], LITTLE), found(undefined, undefined, '1.2.3.4', '1.2.3.4.5')],
     ['no study, no series', EXPLICIT_LITTLE_ENDIAN, encode([...IDS, { tag: 0x7fe00010, vr: 'OW', value: Buffer.alloc(200) }], LITTLE), found('1.2.840.10008.5.1.4.1.1.4', '1.2.3')],
     ['nothing below the pixels', EXPLICIT_LITTLE_ENDIAN, encode([{ tag: 0x7fe00010, vr: 'OW', value: Buffer.alloc(200) }], LITTLE), found()],

@@ -6,7 +6,7 @@
  * (up to A-ASSOCIATE-AC and C-ECHO) otherwise. schedule.ts says when, and why so.
  *
  * INVARIANTS:
- * - At most one dial and `knocksPending` knocks are under way, and one timer is set.
+ * - At most one dial and `knocksPending` knocks that are not called off are under way.
  * - `onState` is called only when the state differs from the one told before, never re-entrantly
  *   from the constructor.
  * - The link is never given up: unless connected or never used, something is under way or set.
@@ -110,12 +110,13 @@ export class LinkWatch {
     const fault = this.#see()
     // What is under way left by the old network, and may hang there for its whole time-out.
     this.#newRound()
+    const dialed = this.#dialing !== undefined
     this.#dialing?.abort()
     this.#dialing = undefined
     this.#failures = 0
     if (fault !== undefined) this.#enter('knock', knockWait(this.#chance))
     else if (this.#mode === 'knock') this.#set(0)
-    else if (linkState(this.#inputs).state !== 'unknown') this.#dial()
+    else if (dialed || linkState(this.#inputs).state !== 'unknown') this.#dial()
     this.#tell()
   }
 

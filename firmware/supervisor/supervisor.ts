@@ -9,7 +9,8 @@ import { LINK_STATES } from '../domain/link.ts'
 import type { LinkState } from '../domain/link.ts'
 import type { Log } from '../domain/log.ts'
 import { targetsOf } from '../domain/route.ts'
-import type { ObjectFacts } from '../domain/spool.ts'
+import type { Lease, ObjectFacts } from '../domain/spool.ts'
+import { backoffMillis } from '../forward/backoff.ts'
 import type { Spool } from '../spool/spool.ts'
 import { Admissions } from './admissions.ts'
 import { Channel } from './channel.ts'
@@ -144,25 +145,27 @@ export class Supervisor {
 
   #startForward(number: number): void {
     const { spool, log } = this.#options
-    const leased = new Map<string, { id: string; destination: string }>()
+    const leased = new Map<string, Lease>()
     const service: ForwardService = {
       settings: () => this.#options.settings,
       ready: ({ pid }) => this.#noteReady(pid),
       lease: async ({ destination, count }) => {
         const leases = await spool.lease(destination, count)
-        for (const lease of leases) leased.set(`${lease.id} ${destination}`, { id: lease.id, destination })
+        for (const lease of leases) leased.set(`${lease.id} ${destination}`, lease)
         const counts = spool.countsOf(destination)
         return { leases, waiting: counts.queued + counts.forwarding, nextDue: await spool.nextDue(destination) }
       },
       settle: async ({ id, destination, outcome, delayMillis }) => {
         if (!leased.delete(`${id} ${destination}`)) return
+        // Given back unsent: no attempt was made.
+        if (outcome.event === 'lease-lost') return spool.loseLeases((lease) => lease.id === id && lease.destination === destination)
         const facts = await spool.settle(id, destination, outcome, delayMillis > 0 ? Date.now() + delayMillis : 0)
         if (outcome.event === 'stored' && facts) {
           const delivered = this.#delivered.get(destination) ?? { instances: 0, bytes: 0 }
           delivered.instances += 1
           delivered.bytes += facts.bytes
           this.#delivered.set(destination, delivered)
-        } else if (outcome.event === 'rejected') log.warn('held', { id, destination, code: outcome.code ?? '', detail: outcome.detail ?? '' })
+        } else if (outcome.event === 'rejected') log.warn('held', { id, destination, code: outcome.code ?? '', status: outcome.status ?? 0 })
       },
       waiting: ({ destination }) => spool.waitingContexts(destination),
       hold: async ({ destination, sopClass, transferSyntax, detail }) => {
@@ -179,7 +182,11 @@ export class Supervisor {
     this.#worker('forward', number, (child) => this.#forwards.set(number, new Channel(child, service)), () => {
       this.#forwards.delete(number)
       this.tests.ended()
-      for (const { id, destination } of leased.values()) void spool.settle(id, destination, { event: 'lease-lost', code: 'WORKER_DIED' }, 0)
+      // Which of them it died of is not known; one that does it again and again steps back.
+      for (const { id, destination, attempts } of leased.values()) {
+        const delay = backoffMillis('WORKER_DIED', attempts + 1, Math.random())
+        void spool.settle(id, destination, { event: 'lease-lost', code: 'WORKER_DIED' }, delay > 0 ? Date.now() + delay : 0)
+      }
       leased.clear()
     })
   }

@@ -4,8 +4,7 @@
  */
 import { z } from 'zod'
 import { isAeTitle, isName, isUid } from '../domain/identifier.ts'
-import { LIMITS } from '../domain/limits.ts'
-import type { Limits } from '../domain/limits.ts'
+import { CONFIGURABLE } from '../domain/limits.ts'
 
 const name = z.string().refine(isName, 'must be 1–32 of a–z, 0–9 and -, starting and ending with a letter or digit')
 const aeTitle = z.string().refine(isAeTitle, 'must be an AE title: 1–16 printable characters, no backslash')
@@ -62,8 +61,8 @@ const route = z.strictObject({
 })
 
 const limitFields = Object.fromEntries(
-  Object.keys(LIMITS).map((key) => [key, z.int().min(1).max(Number.MAX_SAFE_INTEGER).optional()]),
-) as Record<keyof Limits, z.ZodOptional<z.ZodInt>>
+  Object.entries(CONFIGURABLE).map(([key, [least, most]]) => [key, z.int().min(least).max(most).optional()]),
+) as Record<keyof typeof CONFIGURABLE, z.ZodOptional<z.ZodInt>>
 
 export const configSchema = z
   .strictObject({

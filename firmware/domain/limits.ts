@@ -113,4 +113,26 @@ export const LIMITS = {
   networkPollMillis: 1_000,
 } as const
 
+/**
+ * What a configuration may change, and how far: the bounds that meet strangers. The others belong
+ * to formats and mechanisms, which would break.
+ */
+export const CONFIGURABLE = {
+  pduBytes: [4 * 1024, 16 * 1024 * 1024],
+  pduSendBytes: [4 * 1024, 16 * 1024 * 1024],
+  associatePduBytes: [16 * 1024, 1024 * 1024],
+  presentationContexts: [1, 128],
+  commandBytes: [4 * 1024, 64 * 1024],
+  knocking: [1, 65_536],
+  associations: [1, 65_536],
+  associationsPerPeer: [1, 65_536],
+  artimMillis: [100, 600_000],
+  idleMillis: [100, 86_400_000],
+  slowMillis: [100, 3_600_000],
+  slowBytes: [1, 1024 * 1024],
+  headerBytes: [1024, 1024 * 1024 * 1024],
+  headerNesting: [1, 1024],
+  knocks: [1, 10_000],
+} as const satisfies Partial<Record<keyof typeof LIMITS, readonly [least: number, most: number]>>
+
 export type Limits = { readonly [name in keyof typeof LIMITS]: number }

@@ -125,8 +125,8 @@ export async function startPair(options: PairOptions = {}): Promise<Pair> {
 }
 
 /** One side alone, with all of its settings; not started. */
-export function makeSide(role: 'box' | 'hub', settings: Settings): Side {
-  const side = new Half(role, join(scratch('side'), role), undefined)
+export function makeSide(role: 'box' | 'hub', settings: Settings, env?: TreeOptions['env']): Side {
+  const side = new Half(role, join(scratch('side'), role), env)
   side.configure({ role, name: `test-${role}`, state: 'state', credentials: 'credentials', ...settings })
   return side
 }

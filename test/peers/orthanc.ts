@@ -28,6 +28,8 @@ export interface OrthancOptions {
   readonly autoRoute?: readonly string[]
   /** Its certificate for DICOM TLS and whom it trusts; `serve`: its own DICOM port speaks TLS too. */
   readonly tls?: { readonly identity: Identity; readonly ca: string; readonly serve?: boolean }
+  /** As DCMTK's: Orthanc is built on it. */
+  readonly noDelay?: boolean
   /** Any further key of orthanc.json. */
   readonly settings?: Readonly<Record<string, unknown>>
 }
@@ -112,7 +114,7 @@ export async function orthanc(options: OrthancOptions = {}): Promise<Orthanc> {
       () => true,
       () => false,
     )
-  const peer = await start('Orthanc', [config], { ready: alive, readyMillis: 60_000 })
+  const peer = await start('Orthanc', [config], { ready: alive, readyMillis: 60_000, env: { TCP_NODELAY: options.noDelay === true ? '1' : undefined } })
   return {
     ...peer,
     port,

@@ -230,6 +230,7 @@ t.test('pipelining: in order, one at a time, the socket paused meanwhile', async
           full = false
         },
         end: async () => {
+          t.notOk(full, 'nor is it ended')
           await new Promise((resolve) => setTimeout(resolve, 20))
           order.push(rq.sopInstance)
           open--
@@ -254,6 +255,33 @@ t.test('pipelining: in order, one at a time, the socket paused meanwhile', async
   t.match(await peer.read(), { type: 6 })
   t.strictSame(order, ['1.1', '1.2', '1.3', '1.4', '1.5', '1.6'])
   for (const taken of one.taken) t.ok(Buffer.concat(taken.parts).equals(payload))
+})
+
+t.test('a sink that does not drain stops the sender, not the memory', async (t) => {
+  let drain: () => void = () => {}
+  const one = await scp(t, {
+    keep: false,
+    store: (_rq, kept) => ({
+      write: (bytes) => kept.write(bytes) && false,
+      drained: () => new Promise((resolve) => (drain = resolve)),
+      end: () => kept.end(),
+      abort: (reason) => kept.abort(reason),
+    }),
+  })
+  const peer = await opened(one.port)
+  const total = 32 * 1024 ** 2
+  const chunk = data(1, 0, Buffer.alloc(128 * 1024))
+  peer.socket.write(data(1, 3, storeRq(1)))
+  for (let sent = 0; sent < total; sent += 128 * 1024) peer.socket.write(chunk)
+  peer.socket.write(data(1, 2, Buffer.alloc(2)))
+  await until('the first piece', () => one.bytes > 0)
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  const taken = one.acceptors[0]?.bytesIn ?? Infinity
+  t.ok(taken < 512 * 1024, `${taken} bytes were read for a sink that took one piece`)
+  const pump = setInterval(() => drain(), 0)
+  t.teardown(() => clearInterval(pump))
+  t.match(await response(peer), { status: 0 })
+  t.equal(one.bytes, total + 2)
 })
 
 /** A recorded session: association, two images, an echo, release. */

@@ -169,23 +169,21 @@ t.test('law: whatever the pieces and the peer\'s maximum, the same bytes, within
 })
 
 t.test('exact multiples of the fragment end with the last fragment, not with an empty one', async (t) => {
-  const flags: number[] = []
-  const port = await Script.serve(t, async (peer) => {
-    await peer.read()
-    peer.send(associateAc([[1, 0, EXPLICIT]], 106))
-    await peer.message()
-    for (let last = false; !last; ) {
-      const one = await peer.read()
-      flags.push(one?.body[5] ?? -1)
-      t.equal(one?.body.length, 106)
-      last = flags.at(-1) !== 0
-    }
-    peer.send(data(1, 3, storeRsp(1, 0)))
-  })
-  const association = await opened(port)
-  t.match(await association.store(IMAGE, [Buffer.alloc(300)], TIMES), { status: 0 })
-  t.strictSame(flags, [0, 0, 2])
-  association.abort('done')
+  // Small fragments are copied together, large ones go out as views: both ways.
+  for (const [maximum, total, expected] of [[106, 300, [0, 0, 2]], [16384, 3 * 16378, [0, 0, 2]], [0, 2 * 65536, [0, 2]]] as const) {
+    const flags: number[] = []
+    const port = await Script.serve(t, async (peer) => {
+      await peer.read()
+      peer.send(associateAc([[1, 0, EXPLICIT]], maximum))
+      await peer.message()
+      while (flags.at(-1) !== 2) flags.push((await peer.read())?.body[5] ?? 2)
+      peer.send(data(1, 3, storeRsp(1, 0)))
+    })
+    const association = await opened(port)
+    t.match(await association.store(IMAGE, [Buffer.alloc(total)], TIMES), { status: 0 })
+    t.strictSame(flags, expected)
+    association.abort('done')
+  }
 })
 
 t.test('what the peer says no to, in words', async (t) => {

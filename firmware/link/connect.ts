@@ -35,7 +35,10 @@ export interface ConnectOptions {
 }
 
 export interface Connection {
-  /** Connected, verdict passed, no listener of ours left on it, nothing read yet. */
+  /**
+   * Connected, verdict passed, nothing read yet. One listener for `error` stays on it: an alert may
+   * come before the caller has put on its own, and must not end the process.
+   */
   readonly socket: Socket | TLSSocket
   readonly address: string
   readonly millis: { readonly name: number; readonly tcp: number; readonly tls: number }
@@ -44,10 +47,12 @@ export interface Connection {
   /** Over TLS only, such as `TLSv1.3 TLS_AES_256_GCM_SHA384`. */
   readonly protocol?: string | undefined
   /**
-   * What it means that this connection failed, or ended (no error), before the far side had
-   * answered the association request. Over TLS that mostly is its word on our certificate.
+   * What it means that no association came about: give it whatever was caught. A fault that says
+   * more than "it broke off" is returned as it is. For the rest, over TLS, a far side that went
+   * away without having said one byte of DICOM has mostly given its word on our certificate; the
+   * alert, if there was one, is remembered here.
    */
-  readonly explain: (error?: Error) => Fault
+  readonly explain: (error?: unknown) => Fault
 }
 
 /**
@@ -77,7 +82,10 @@ export interface Secured extends Pick<Connection, 'socket' | 'far' | 'protocol' 
  */
 export function secure(plain: Socket, target: Target, options: ConnectOptions = {}): Promise<Secured | Fault> {
   const { host, port, tls } = target
-  if (tls === undefined) return Promise.resolve({ socket: plain, millis: 0, explain: (error) => brokenOff(error) })
+  if (tls === undefined) {
+    const broken = remember(plain)
+    return Promise.resolve({ socket: plain, millis: 0, explain: (error) => saidEnough(error) ?? brokenOff(error, broken()) })
+  }
   const { identity } = tls
   const { signal, handshakeMillis = LIMITS.handshakeMillis, now = Date.now } = options
   const name = tls.serverName ?? host
@@ -104,8 +112,14 @@ export function secure(plain: Socket, target: Target, options: ConnectOptions = 
     const far = judgePeer(socket, { side: 'client', trust: identity, host: name, now: now() })
     if (far instanceof Fault) return fail(far)
     end()
+    const broken = remember(socket)
+    const explain = (error?: unknown): Fault => {
+      const alert = broken()
+      const spoke = socket.bytesRead > 0 && alert === undefined
+      return saidEnough(error) ?? (spoke ? brokenOff(error, alert) : judge(alert ?? (error instanceof Fault ? undefined : asError(error)), true))
+    }
     const protocol = `${socket.getProtocol() ?? ''} ${socket.getCipher().standardName}`
-    resolve({ socket, far, protocol, millis: performance.now() - started, explain: (error) => judge(error, true) })
+    resolve({ socket, far, protocol, millis: performance.now() - started, explain })
   }
   const aborted = () => {
     end()
@@ -119,7 +133,23 @@ export function secure(plain: Socket, target: Target, options: ConnectOptions = 
   return promise
 }
 
-const brokenOff = (error: Error | undefined): Fault => {
-  if (error instanceof Fault) return error
-  return new Fault('ASSOCIATION_BROKEN', { detail: (error as NodeJS.ErrnoException | undefined)?.code ?? 'it closed the connection' })
+const asError = (error: unknown): NodeJS.ErrnoException | undefined => (error instanceof Error ? error : undefined)
+
+/** The first error of a socket, whoever else listens. */
+function remember(socket: Socket): () => NodeJS.ErrnoException | undefined {
+  let first: Error | undefined
+  socket.on('error', (error) => {
+    first ??= error
+  })
+  return () => first
+}
+
+/** A fault that needs no explanation; `ASSOCIATION_BROKEN` and `ASSOCIATION_LOST` only say that it is over. */
+const saidEnough = (error: unknown): Fault | undefined =>
+  error instanceof Fault && error.code !== 'ASSOCIATION_BROKEN' && error.code !== 'ASSOCIATION_LOST' ? error : undefined
+
+function brokenOff(error: unknown, broken: NodeJS.ErrnoException | undefined): Fault {
+  if (error instanceof Fault && error.code === 'ASSOCIATION_BROKEN') return error
+  const code = broken?.code ?? asError(error)?.code
+  return new Fault('ASSOCIATION_BROKEN', { detail: code ?? 'it closed the connection' })
 }

@@ -34,11 +34,15 @@ const TLS12 = [
  */
 const CURVES = 'X25519MLKEM768:X25519:P-256:P-384'
 
+/** Nothing below SHA-256 and no DSA, which OpenSSL would still offer in TLS 1.2 (RFC 9325 4.3, RFC 9155). */
+const SIGNATURES = ['ECDSA', 'RSA-PSS', 'RSA'].flatMap((kind) => ['SHA256', 'SHA384', 'SHA512'].map((hash) => `${kind}+${hash}`))
+
 const profile = {
   minVersion: 'TLSv1.2',
   maxVersion: 'TLSv1.3',
   ciphers: [...TLS13, ...TLS12].join(':'),
   ecdhCurve: CURVES,
+  sigalgs: [...SIGNATURES, 'ed25519'].join(':'),
   honorCipherOrder: true,
   // No tickets (see above); RFC 9325 3.5 on renegotiation.
   secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_COMPRESSION,

@@ -37,7 +37,8 @@ export function judgePeer(socket: TLSSocket, judgement: Judgement): CertificateF
   const far = factsOf(certificate)
   const fault = judgeCertificate(certificate, far, judgement) ?? judgeName(certificate, far, judgement)
   if (fault !== undefined) return fault
-  const problem = socket.authorizationError as string | Error | undefined
+  // Typed as an Error, but a code in truth.
+  const problem: unknown = socket.authorizationError
   if (problem || !socket.authorized) return byOpenssl(problem, far, judgement)
   return far
 }
@@ -71,8 +72,8 @@ function judgeName(certificate: X509Certificate, far: CertificateFacts, { side, 
 }
 
 /** What OpenSSL found and the checks above did not. Fail closed, whatever it is. */
-function byOpenssl(problem: string | Error | undefined, far: CertificateFacts, { side, trust, now }: Judgement): Fault {
-  const code = typeof problem === 'string' ? problem : ((problem as NodeJS.ErrnoException | undefined)?.code ?? 'not verified')
+function byOpenssl(problem: unknown, far: CertificateFacts, { side, trust, now }: Judgement): Fault {
+  const code = typeof problem === 'string' ? problem : 'not verified'
   switch (code) {
     case 'CERT_HAS_EXPIRED':
     case 'CERT_NOT_YET_VALID':

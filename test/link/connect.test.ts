@@ -13,7 +13,7 @@ import type { Identity } from '../../firmware/pki/identity.ts'
 import { certificates, type Identity as Files } from '../peers/certificates.ts'
 import { storescp } from '../peers/dcmtk.ts'
 import { answersOn, freePort, start, until } from '../peers/process.ts'
-import { door, identityOf } from '../pki/door.ts'
+import { openDoor, identityOf } from '../pki/door.ts'
 import { blackHole, portThat } from './port.ts'
 
 const DAY = 24 * 3_600_000
@@ -105,8 +105,8 @@ t.test('the far side refuses us: in TLS 1.3 the word comes after the handshake',
       const server = await sServer(set.hub, version, ...options)
       const { code: got, fault } = await outcome(over(server.port, identity))
       // An authority of the same name but another key is a bad signature to openssl, not an unknown one.
-      const also = code === 'REFUSED_BAD' ? ['REFUSED_CA_UNKNOWN', code] : [code]
-      t.ok(also.includes(got as ErrorCode), `${version} ${label}: ${got} ${fault?.message ?? ''}`)
+      const also: string[] = code === 'REFUSED_BAD' ? ['REFUSED_CA_UNKNOWN', code] : [code]
+      t.ok(also.includes(got), `${version} ${label}: ${got} ${fault?.message ?? ''}`)
       if (fault) t.ok(readable(fault) && stepOf(fault.code) === 'tls', fault.message)
       await server.stop()
     }
@@ -118,8 +118,20 @@ t.test('the far side refuses us: in TLS 1.3 the word comes after the handshake',
   await strict.stop()
 })
 
+t.test('an alert that comes while nobody listens ends no process, and is remembered', async (t) => {
+  const strict = await storescp({ tls: { identity: set.hub, ca: set.ca.cert, crl: set.ca.crl }, ignore: true })
+  t.teardown(() => strict.stop())
+  const connected = await connectDestination(over(strict.port, await identityOf(set.revoked, set.ca, false)))
+  if (connected instanceof Fault) throw connected
+  connected.socket.resume()
+  await until('it is over', () => connected.socket.destroyed)
+  t.equal(connected.explain().code, 'REFUSED_REVOKED')
+  t.equal(connected.explain(new Fault('ASSOCIATION_BROKEN', { detail: 'x' })).code, 'REFUSED_REVOKED', 'it says more than "broke off"')
+  t.equal(connected.explain(new Fault('ASSOCIATION_REFUSED', { detail: 'x' })).code, 'ASSOCIATION_REFUSED', 'what says enough stays')
+})
+
 t.test('a hub of ours closes without a word; what we know of ourselves says why', async (t) => {
-  const hub = await door(await identityOf(set.hub, set.ca))
+  const hub = await openDoor(await identityOf(set.hub, set.ca))
   t.teardown(() => hub.close())
   t.equal((await outcome(over(hub.port))).code, 'up')
   t.equal((await outcome(over(hub.port, await identityOf(set.expired, set.ca)))).code, 'OWN_CERTIFICATE_EXPIRED')

@@ -33,7 +33,7 @@ export interface DoorOptions {
   readonly now?: number
 }
 
-export async function door(identity: Identity, options: DoorOptions = {}): Promise<Door> {
+export async function openDoor(identity: Identity, options: DoorOptions = {}): Promise<Door> {
   const verdicts: (CertificateFacts | Fault)[] = []
   const sockets = new Set<TLSSocket>()
   const now = () => options.now ?? Date.now()

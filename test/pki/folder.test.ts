@@ -14,7 +14,7 @@ import { clientOptions } from '../../firmware/pki/profile.ts'
 import { judgePeer } from '../../firmware/pki/verdict.ts'
 import { Authority, certificates, type Identity as Files } from '../peers/certificates.ts'
 import { scratch, until } from '../peers/process.ts'
-import { door, identityOf } from './door.ts'
+import { openDoor, identityOf } from './door.ts'
 
 const DAY = 24 * 3_600_000
 const set = certificates()
@@ -116,7 +116,7 @@ t.test('a new certificate and a new list come into force; who is connected stays
   t.teardown(() => watched.close())
   const first = watched.current
   if (first === undefined) throw new Error('not loaded')
-  const opened = await door(first)
+  const opened = await openDoor(first)
   t.teardown(() => opened.close())
   watched.serve(opened.server)
   const box = await identityOf(set.box, set.ca)
@@ -149,7 +149,7 @@ t.test('OpenSSL itself enforces the new list on new handshakes', async (t) => {
   t.teardown(() => watched.close())
   if (watched.current === undefined) throw new Error('not loaded')
   // This door judges by the list it began with: only the reloaded context can refuse.
-  const opened = await door(watched.current)
+  const opened = await openDoor(watched.current)
   t.teardown(() => opened.close())
   watched.serve(opened.server)
   const client = set.ca.issue('goes', { tenant: 'north', use: 'client' })

@@ -10,9 +10,9 @@ const number = (value: number, digits = value < 10 ? 2 : value < 100 ? 1 : 0): s
 
 /** Numbers to the right; the first column is words. @param wordsLast and the last one too */
 function columns(rows: readonly (readonly string[])[], wordsLast = false): string {
-  const widths = (rows[0] ?? []).map((_, at) => Math.max(...rows.map((row) => row[at]?.length ?? 0)))
+  const widths = (rows[0] ?? []).map((_, at) => Math.max(...rows.map((cells) => cells[at]?.length ?? 0)))
   const text = (at: number) => at === 0 || (wordsLast && at === widths.length - 1)
-  return rows.map((row) => row.map((cell, at) => (text(at) ? cell.padEnd(widths[at] ?? 0) : cell.padStart(widths[at] ?? 0))).join('  ').trimEnd()).join('\n')
+  return rows.map((cells) => cells.map((cell, at) => (text(at) ? cell.padEnd(widths[at] ?? 0) : cell.padStart(widths[at] ?? 0))).join('  ').trimEnd()).join('\n')
 }
 
 const three = ({ min, median, max }: Spread): string[] => [number(median), number(min), number(max)]

@@ -167,8 +167,10 @@ export class LinkWatch {
   }
 
   #diagnose(fault: Fault): void {
-    void this.#options.diagnose?.(fault, this.#end.signal).then((better) => {
-      if (this.#closed || linkState(this.#inputs).code !== fault.code) return
+    const { diagnose } = this.#options
+    if (diagnose === undefined) return
+    void settled(diagnose(fault, this.#end.signal), this.#end.signal).then((better) => {
+      if (this.#closed || !(better instanceof Fault) || linkState(this.#inputs).code !== fault.code) return
       this.#inputs = failed(this.#inputs, codeOf(better), better.fields, this.#clock.now())
       this.#tell()
     })

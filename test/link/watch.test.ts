@@ -280,6 +280,24 @@ t.test('diagnosis: asked once for each appearance, and late words do not overwri
   watch.close()
 })
 
+t.test('a diagnosis under way when the watch closes is given up quietly', async (t) => {
+  const clock = new TestClock()
+  const watch = new LinkWatch({
+    clock,
+    onState: () => {},
+    knock: async () => undefined,
+    dial: async () => new Fault('TLS_CLOSED'),
+    diagnose: (_, signal) => new Promise((_resolve, reject) => {
+      signal.addEventListener('abort', () => reject(new Error('aborted')))
+    }),
+  })
+  watch.check()
+  await clock.pass(10)
+  watch.close()
+  await settle()
+  t.equal(watch.state.code, 'TLS_CLOSED')
+})
+
 t.test('closed: nothing is set, nothing is told, nothing is tried', async (t) => {
   const { clock, watch, states, dials, become } = scene()
   become('drops')

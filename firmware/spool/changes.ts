@@ -31,23 +31,44 @@ export interface Arrival {
   readonly unusable: readonly ObjectId[]
 }
 
-export const arrivalKeys = ({ facts }: Arrival): string[] => [...changeKeys(facts), endedKey(facts)]
+export const arrivalKeys = ({ facts, unusable }: Arrival): string[] => [...settleKeys(facts), ...unusable.map(rowKey)]
+
+export interface Arrived {
+  readonly outcome: CommitOutcome
+  /** Damaged instances this one replaced, and which so have ended. */
+  readonly ended: readonly ObjectId[]
+}
 
 /** The bytes are durable in their file; makes them an instance, or recognises them. */
-export function arrive(view: View, arrival: Arrival): CommitOutcome {
+export function arrive(view: View, arrival: Arrival): Arrived {
   const { facts, targets, now } = arrival
   const there = view.get<StoredRow>(rowKey(facts.id))
-  if (there) return { kind: 'queued', version: there.version }
+  if (there) return { outcome: { kind: 'queued', version: there.version }, ended: [] }
   const live = (view.get<Copy[]>(copiesKey(facts)) ?? []).filter((copy) => !arrival.unusable.includes(copy.id))
   const ended = (view.get<Copy[]>(endedKey(facts)) ?? []).filter((copy) => (copy.until ?? 0) > now)
   const known = [...live, ...ended]
   const same = known.filter((copy) => copy.digest === facts.digest && copy.transferSyntax === facts.transferSyntax)
   // A route may have been added since: what the earlier copy does not go to, this one goes to.
   const left = targets.filter(({ destination }) => !same.some((copy) => copy.to.includes(destination)))
-  if (same[0] && left.length === 0) return { kind: 'duplicate', of: same[0].id }
-  const version = same[0]?.version ?? 1 + Math.max(0, ...known.map((copy) => copy.version))
+  if (same[0] && left.length === 0) return { outcome: { kind: 'duplicate', of: same[0].id }, ended: [] }
+  const replaced = arrival.unusable
+    .map((id) => view.get<StoredRow>(rowKey(id)))
+    .filter((row) => row !== undefined && row.digest === facts.digest && row.transferSyntax === facts.transferSyntax) as StoredRow[]
+  const version = same[0]?.version ?? replaced[0]?.version ?? 1 + Math.max(0, ...known.map((copy) => copy.version))
   view.change(undefined, rowOf(view, arrival, left, version))
-  return { kind: 'queued', version }
+  return { outcome: { kind: 'queued', version }, ended: replaced.filter((row) => replace(view, row, left, facts.id, now)).map((row) => row.id) }
+}
+
+/** What was held because the disk spoilt it has come again, whole. @returns whether nothing is left of the old one */
+function replace(view: View, row: StoredRow, targets: readonly Target[], by: ObjectId, now: number): boolean {
+  let settled: Settled = { row, ended: false }
+  for (const { destination } of targets) {
+    const delivery = settled.row && deliveryTo(settled.row, destination)
+    if (!settled.row || delivery?.state !== 'held') continue
+    const gone: StoredDelivery = { ...delivery, state: nextState('held', 'discard'), discarded: true }
+    settled = end(view, settled.row, gone, { end: 'discarded', reason: `came again as ${by}` }, { now, duplicateWindowMillis: 0 })
+  }
+  return settled.ended
 }
 
 function rowOf(view: View, { facts, sealing }: Arrival, targets: readonly Target[], version: number): StoredRow {

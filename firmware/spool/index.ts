@@ -8,66 +8,13 @@
  * reopening. Only a change whose caller must not wait (`impatient`: the sender of an image stands
  * there) fails when the first reopening or the second writing fails.
  */
-import { Level } from 'level'
 import { LIMITS } from '../domain/limits.ts'
 import { Fault } from '../domain/errors.ts'
-import { META, decode, encode } from './rows.ts'
 import type { Meta } from './rows.ts'
+import type { Database } from './database.ts'
+import { faultOf, isCorruption } from './trouble.ts'
 import { IndexDamaged, View } from './view.ts'
-import type { BatchOperation, RowChange } from './view.ts'
-
-/** What is used of `classic-level`; the types of `level` are those it shares with browsers. */
-export interface Database {
-  open(): Promise<void>
-  close(): Promise<void>
-  get(key: string): Promise<string | undefined>
-  getMany(keys: string[]): Promise<(string | undefined)[]>
-  batch(operations: BatchOperation[], options?: { sync?: boolean }): Promise<void>
-  iterator(range: Range): Iterating<[string, string]>
-  keys(range: Range): Iterating<string>
-  compactRange(from: string, to: string): Promise<void>
-}
-export interface Range {
-  readonly gt?: string
-  readonly gte?: string
-  readonly lt?: string
-  readonly lte?: string
-  readonly limit?: number
-  readonly reverse?: boolean
-  readonly fillCache?: boolean
-}
-export interface Iterating<T> extends AsyncIterable<T> {
-  nextv(size: number): Promise<T[]>
-  close(): Promise<void>
-}
-
-const Classic = Level as unknown as {
-  new (location: string, options: Record<string, unknown>): Database
-  repair(location: string): Promise<void>
-}
-
-/** @param create only at the very first start: LevelDB would make an empty index of a lost one */
-export async function openDatabase(location: string, create: boolean): Promise<Database> {
-  const database = new Classic(location, {
-    createIfMissing: create,
-    errorIfExists: create,
-    keyEncoding: 'utf8',
-    valueEncoding: 'utf8',
-    // Rows are small and written once or twice; JSON shrinks to a third.
-    compression: true,
-  })
-  await database.open()
-  return database
-}
-
-/** Makes what can be read of a broken LevelDB readable again. */
-export const repairDatabase = (location: string): Promise<void> => Classic.repair(location)
-
-/** @returns undefined when there is none or it is damaged */
-export async function readMeta(database: Database): Promise<Meta | undefined> {
-  const stored = await database.get(META)
-  return stored === undefined ? undefined : decode<Meta>(META, stored)
-}
+import type { RowChange } from './view.ts'
 
 export interface Change<T> {
   /** Every key `apply` reads. */
@@ -275,26 +222,4 @@ function apply(pending: Pending, view: View): void {
   }
 }
 
-/** Text of an error and of its causes: LevelDB says the reason in words only. */
-function textOf(error: unknown): string {
-  const texts: string[] = []
-  for (let one = error; one instanceof Error; one = one.cause) texts.push(`${(one as NodeJS.ErrnoException).code ?? ''} ${one.message}`)
-  return texts.join('; ')
-}
-
-export const isCorruption = (error: unknown): boolean =>
-  error instanceof IndexDamaged || /LEVEL_CORRUPTION|Corruption|does not exist \(create_if_missing|No such file/.test(textOf(error))
-
-/** Of a database that is only being read: a sector that is gone is as good as a wrong one. */
-export const isUnreadable = (error: unknown): boolean => isCorruption(error) || /Input\/output error|EIO/.test(textOf(error))
-
-export function faultOf(error: unknown): Fault {
-  if (error instanceof Fault) return error
-  const text = textOf(error)
-  if (/No space left|quota|ENOSPC|EDQUOT/i.test(text)) return new Fault('SPOOL_FULL', { percent: 100 }, { cause: error })
-  return new Fault('DISK_FAILED', { detail: `index: ${text.slice(0, LIMITS.reasonChars)}` }, { cause: error })
-}
-
-/** Writes directly, for an index that is being made. */
-export const putMeta = (database: Database, meta: Meta): Promise<void> =>
-  database.batch([{ type: 'put', key: META, value: encode(META, meta) }], { sync: true })
+export { openDatabase } from './database.ts'

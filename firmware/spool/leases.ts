@@ -7,13 +7,12 @@ import { LIMITS } from '../domain/limits.ts'
 import type { Lease } from '../domain/spool.ts'
 import { changeKeys } from './view.ts'
 import { promote } from './changes.ts'
-import type { Index } from './index.ts'
 import type { KeyRing } from './keys.ts'
+import type { Ledger } from './ledger.ts'
 import type { StoredRow, Waiting } from './rows.ts'
 import { after, decode, laterPrefix, laterUntil, notBeforeOf, queuePrefix, rowKey, standingKey } from './rows.ts'
 import type { RowChange } from './view.ts'
 import { IndexDamaged } from './view.ts'
-import type { Tally } from './tally.ts'
 
 const RANKS = [0, 1, 2]
 const PAGE = 64
@@ -21,13 +20,12 @@ const PAGE = 64
 const nameOf = (id: ObjectId, destination: string): string => `${id} ${destination}`
 
 export interface LeasesOptions {
-  readonly index: () => Index
-  readonly tally: () => Tally
+  readonly ledger: Ledger
   readonly keys: KeyRing
   readonly pathOf: (id: ObjectId) => string
   readonly now: () => number
   /** The key that wraps this object's is gone: it can never be sent. */
-  readonly unreadable: (id: ObjectId, destination: string) => void
+  readonly unreadable: (row: StoredRow) => void
 }
 
 export class Leases {
@@ -113,14 +111,14 @@ export class Leases {
     for (const rank of RANKS) {
       if (leases.length >= count) break
       // Leased ones are counted as ready until they are settled.
-      if ((this.#options.tally().lane(destination).ready[rank] ?? 0) > 0) await this.#takeOf(destination, rank, count, leases)
+      if ((this.#options.ledger.tally.lane(destination).ready[rank] ?? 0) > 0) await this.#takeOf(destination, rank, count, leases)
     }
     return leases
   }
 
   async #takeOf(destination: string, rank: number, count: number, leases: Lease[]): Promise<void> {
     const prefix = queuePrefix(destination, rank)
-    const database = this.#options.index().database
+    const database = this.#options.ledger.database
     this.#inserted.delete(prefix)
     const iterator = database.iterator({ gte: this.#fronts.get(prefix) ?? prefix, lt: after(prefix) })
     try {
@@ -150,7 +148,7 @@ export class Leases {
       if (ids.length + leases.length >= count) break
     }
     if (ids.length === 0) return
-    const stored = await this.#options.index().database.getMany(ids.map(rowKey))
+    const stored = await this.#options.ledger.database.getMany(ids.map(rowKey))
     for (const [at, id] of ids.entries()) {
       const text = stored[at]
       if (text === undefined) continue
@@ -174,7 +172,7 @@ export class Leases {
     const delivery = row.deliveries.find((one) => one.destination === destination)
     if (!delivery || delivery.state !== 'queued' || delivery.notBefore > 0) return undefined
     const lease = this.leaseToRead(row, destination, delivery.attempts)
-    if (!lease) this.#options.unreadable(row.id, destination)
+    if (!lease) this.#options.unreadable(row)
     return lease
   }
 
@@ -196,11 +194,11 @@ export class Leases {
   }
 
   async #promoteDue(destination: string): Promise<void> {
-    if (this.#options.tally().lane(destination).later === 0) return
+    if (this.#options.ledger.tally.lane(destination).later === 0) return
     const now = this.#options.now()
-    const index = this.#options.index()
+    const { ledger } = this.#options
     const range = { gt: laterPrefix(destination), lt: laterUntil(destination, now), limit: LIMITS.changesPerBatch }
-    const iterator = index.database.iterator(range)
+    const iterator = ledger.database.iterator(range)
     const due = await iterator.nextv(LIMITS.changesPerBatch).finally(() => iterator.close())
     const ids = due.map(([key, stored]) => {
       const waiting = decode<Waiting>(key, stored)
@@ -208,20 +206,20 @@ export class Leases {
       return waiting.id
     })
     if (ids.length === 0) return
-    const stored = await index.database.getMany(ids.map(rowKey))
+    const stored = await ledger.database.getMany(ids.map(rowKey))
     await Promise.all(
       ids.map((id, at) => {
         const row = stored[at] === undefined ? undefined : decode<StoredRow>(rowKey(id), stored[at])
-        return row && index.transact({ keys: changeKeys(row), apply: (view) => promote(view, id, destination, now) })
+        return row && ledger.transact({ keys: changeKeys(row), apply: (view) => promote(view, id, destination, now) })
       }),
     )
   }
 
   /** When the next delayed one is due, milliseconds since 1970; 0 = none is delayed. */
   async nextDue(destination: string): Promise<number> {
-    if (this.#options.tally().lane(destination).later === 0) return 0
+    if (this.#options.ledger.tally.lane(destination).later === 0) return 0
     const prefix = laterPrefix(destination)
-    const iterator = this.#options.index().database.keys({ gt: prefix, lt: after(prefix), limit: 1 })
+    const iterator = this.#options.ledger.database.keys({ gt: prefix, lt: after(prefix), limit: 1 })
     const [key] = await iterator.nextv(1).finally(() => iterator.close())
     return key === undefined ? 0 : notBeforeOf(key)
   }

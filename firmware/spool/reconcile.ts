@@ -11,8 +11,8 @@ import type { Log } from '../domain/log.ts'
 import type { Target } from '../domain/route.ts'
 import { arrivalKeys, arrive, restore } from './changes.ts'
 import type { Found, ObjectFiles } from './files.ts'
-import { Index, isUnreadable } from './index.ts'
-import type { Database } from './index.ts'
+import { Index } from './index.ts'
+import type { Database } from './database.ts'
 import { inspect, verifyObject } from './object/inspect.ts'
 import type { Sound } from './object/inspect.ts'
 import type { Unsound, KeyOf } from './object/ends.ts'
@@ -20,6 +20,7 @@ import type { Old } from './recovery.ts'
 import type { Meta, StoredRow } from './rows.ts'
 import { after, decode, rowKey } from './rows.ts'
 import { entriesUnder, paged } from './survey.ts'
+import { isUnreadable } from './trouble.ts'
 import { changeKeys } from './view.ts'
 import { Fault } from '../domain/errors.ts'
 
@@ -48,12 +49,17 @@ export async function* abreast<R>(files: AsyncIterator<Found>, rows: AsyncIterat
   }
 }
 
+/** Reason of a file that went while it was to be looked at. */
+export const GONE = 'the file is gone'
+
 /** A disk that cannot give back the file is as bad as one that altered it, for what follows here. */
 export async function examine(found: Found, keyOf: KeyOf, whole: boolean): Promise<Sound | Unsound> {
   try {
     return await (whole ? verifyObject : inspect)(found.path, keyOf)
   } catch (error) {
-    return { kind: 'damaged', reason: error instanceof Fault ? error.message : ((error as NodeJS.ErrnoException).code ?? String(error)) }
+    const code = error instanceof Fault ? error.code : ((error as NodeJS.ErrnoException).code ?? String(error))
+    if (code === 'ENOENT' || code === 'OBJECT_MISSING') return { kind: 'damaged', reason: GONE }
+    return { kind: 'damaged', reason: error instanceof Fault ? error.message : code }
   }
 }
 
@@ -61,7 +67,7 @@ export async function examine(found: Found, keyOf: KeyOf, whole: boolean): Promi
 export async function adopt(index: Index, ground: Ground, sound: Sound): Promise<boolean> {
   const { facts, preamble } = sound
   const arrival = { facts, sealing: preamble, targets: ground.targets(facts.source.listener, facts.tenant), now: ground.now(), unusable: [] }
-  const outcome = await index.transact({ keys: arrivalKeys(arrival), impatient: true, apply: (view) => arrive(view, arrival) })
+  const { outcome } = await index.transact({ keys: arrivalKeys(arrival), impatient: true, apply: (view) => arrive(view, arrival) })
   if (outcome.kind !== 'duplicate') ground.log.warn('adopted', { id: facts.id, sopInstance: facts.sopInstance })
   return outcome.kind !== 'duplicate'
 }
@@ -115,7 +121,7 @@ async function stepFor(ground: Ground, found: Found | undefined, met: StoredRow 
     return async (index) => {
       if (!(await adopt(index, ground, state))) await ground.files.unlink(found.id)
     }
-  if (state.reason === 'empty') return () => ground.files.unlink(found.id)
+  if (state.reason === 'empty' || state.reason === GONE) return () => ground.files.unlink(found.id)
   ground.log.warn('set-aside', { id: found.id, detail: state.reason })
   return () => ground.files.quarantine(found)
 }

@@ -19,33 +19,33 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ErrorCode } from '../domain/errors.ts'
-import { Fault, causeOf } from '../domain/errors.ts'
+import { Fault } from '../domain/errors.ts'
 import type { ObjectId } from '../domain/identifier.ts'
 import { LIMITS } from '../domain/limits.ts'
 import type { Limits } from '../domain/limits.ts'
 import type { Log } from '../domain/log.ts'
 import type { Target } from '../domain/route.ts'
 import type { CommitOutcome, InstanceRow, Lease, ObjectFacts, Outcome, Receipt, Slot } from '../domain/spool.ts'
-import { UNROUTED, arrivalKeys, arrive, erase, intervene, settle, settleKeys } from './changes.ts'
-import type { Ending, Intervention, Settled } from './changes.ts'
+import { Alarms } from './alarms.ts'
+import type { Alarm } from './alarms.ts'
+import { UNROUTED, arrivalKeys, arrive, settle, settleKeys } from './changes.ts'
+import type { Ending } from './changes.ts'
+import { eraseRows, eraseTraces } from './erasure.ts'
 import { ObjectFiles } from './files.ts'
-import { Index, faultOf, isUnreadable } from './index.ts'
+import { Interventions } from './interventions.ts'
 import { KeyRing } from './keys.ts'
 import { Leases } from './leases.ts'
+import { Ledger } from './ledger.ts'
 import { listReceipts, listRows, listStudies, shown } from './listing.ts'
 import type { ListQuery, Listed, ReceiptQuery, Study } from './listing.ts'
-import { abreast, adopt, examine, fillFrom } from './reconcile.ts'
-import type { Ground } from './reconcile.ts'
-import { endWitness, openIndex, setAside, setAsideAt } from './recovery.ts'
-import type { Opened } from './recovery.ts'
-import type { StoredRow, Waiting } from './rows.ts'
-import { after, decode, graveKey, heldPrefix, laterPrefix, queuePrefix, rowKey } from './rows.ts'
+import { GONE, examine } from './reconcile.ts'
+import type { StoredRow } from './rows.ts'
+import { decode, rowKey } from './rows.ts'
 import { Slots } from './slots.ts'
 import { entriesUnder, keysUnder } from './survey.ts'
-import { Tally } from './tally.ts'
 import type { WaitingContext } from './tally.ts'
+import { faultOf } from './trouble.ts'
 import { Upkeep } from './upkeep.ts'
-import { IndexDamaged, changeKeys } from './view.ts'
 import type { RowChange } from './view.ts'
 import { WaterGauge } from './water.ts'
 import type { Water, WaterOptions } from './water.ts'
@@ -87,44 +87,29 @@ export interface Totals {
   readonly deliveredBytesSinceStart: number
 }
 
-export interface Alarm {
-  readonly code: ErrorCode
-  readonly since: number
-  readonly count: number
-  readonly sentence: string
-}
-
 export interface Verified {
   readonly sound: number
   readonly damaged: number
 }
 
 const UPKEEP_MILLIS = 30_000
-/** Openings that fail to read before the index counts as damaged. */
-const UNREADABLE_TIMES = 3
-/** An index that was made anew is told for so long. */
-const DAMAGE_TOLD_MILLIS = 7 * 24 * 3_600_000
 
 export class Spool {
   readonly #options: SpoolOptions
   readonly #files: ObjectFiles
   readonly #keys: KeyRing
   readonly #slots: Slots
+  readonly #ledger: Ledger
   readonly #leases: Leases
+  readonly #interventions: Interventions
   readonly #upkeep: Upkeep
   readonly #gauge: WaterGauge
-  readonly #ground: Ground
+  readonly #alarms = new Alarms()
   readonly #watchers: ((destination: string) => void)[] = []
-  readonly #alarmSince = new Map<ErrorCode, number>()
-  #index!: Index
-  #tally = new Tally()
   #startedWith = { delivered: 0, deliveredBytes: 0 }
-  #rebuiltAt: number[] = []
   #quarantined = 0
-  #reconciling: Promise<void> = Promise.resolve()
   #timer: NodeJS.Timeout | undefined
   #closed = false
-  #unreadable = 0
 
   /**
    * Ready when index and files agree. A damaged index is made anew; that is an alarm, not an error.
@@ -133,38 +118,41 @@ export class Spool {
   static async open(options: SpoolOptions): Promise<Spool> {
     await mkdir(options.directory, { recursive: true, mode: 0o700 })
     const spool = new Spool(options, await ObjectFiles.open(options.directory), await KeyRing.open(join(options.directory, 'keys')))
-    const opened = await spool.#openFirst()
-    spool.#startedWith = { delivered: opened.meta.delivered, deliveredBytes: opened.meta.deliveredBytes }
-    spool.#index = new Index(opened.database, opened.meta, {
-      sync: true,
-      written: (changes) => spool.#written(changes),
-      trouble: (error) => options.log.warn('index-trouble', { detail: String((error as Error).message) }),
-      reopen: (broken, damaged) => spool.#reopen(broken, damaged),
-    })
-    spool.#adoptState(opened)
-    await spool.#reconcile()
+    await spool.#ledger.open()
+    const { delivered, deliveredBytes } = spool.#ledger.meta
+    spool.#startedWith = { delivered, deliveredBytes }
     spool.#timer = setInterval(() => void spool.upkeep(), UPKEEP_MILLIS).unref()
     return spool
   }
 
   private constructor(options: SpoolOptions, files: ObjectFiles, keys: KeyRing) {
+    const { directory, log, targets } = options
     const now = (): number => options.clock.now()
-    const index = (): Index => this.#index
+    const bury = (id: ObjectId): void => this.#upkeep.bury(id)
     this.#options = options
     this.#files = files
     this.#keys = keys
     this.#slots = new Slots({ files, keys, cipher: options.cipher, slots: (options.limits ?? LIMITS).slots, now })
     this.#gauge = new WaterGauge(options.water, now)
-    this.#upkeep = new Upkeep({ index, files, now, log: options.log, receiptsMillis: options.receiptsMillis })
+    this.#ledger = new Ledger({
+      directory, files, targets, now, log, bury,
+      keyOf: keys.unwrap,
+      isSlot: (id) => this.#slots.has(id),
+      written: (changes) => this.#written(changes),
+      replaced: () => this.#leases.forgetFronts(),
+      missing: (row) => this.#interventions.holdObject(row, 'OBJECT_MISSING', ''),
+      reconciled: () => this.#reconciled(),
+    })
+    this.#upkeep = new Upkeep({ ledger: this.#ledger, files, now, log, receiptsMillis: options.receiptsMillis })
     this.#leases = new Leases({
-      index,
-      tally: () => this.#tally,
+      ledger: this.#ledger,
       keys,
       pathOf: (id) => files.pathOf(id),
       now,
-      unreadable: (id, destination) => void this.#intervene(id, destination, { kind: 'hold', code: 'OBJECT_DAMAGED', detail: 'its key is gone' }),
+      unreadable: (row) => void this.#interventions.holdObject(row, 'OBJECT_DAMAGED', 'its key is gone'),
     })
-    this.#ground = { files, keyOf: keys.unwrap, targets: options.targets, now, log: options.log, isSlot: (id) => this.#slots.has(id) }
+    const wake = (destination: string): void => this.#wake(destination)
+    this.#interventions = new Interventions({ ledger: this.#ledger, leases: this.#leases, ending: () => this.#ending(), targets, bury, wake })
   }
 
   // ---- arrival
@@ -174,8 +162,8 @@ export class Spool {
    * @throws Fault SPOOL_FULL above the high-water mark, until below the low one; DISK_FAILED
    */
   async slot(tenant: string): Promise<Slot> {
-    if (this.#index.failure) throw this.#index.failure
-    const water = await this.#gauge.look(this.#tally.bytes)
+    if (this.#ledger.failure) throw this.#ledger.failure
+    const water = await this.#gauge.look(this.#ledger.tally.bytes)
     if (water.full) throw new Fault('SPOOL_FULL', { percent: water.percent })
     try {
       return await this.#slots.take(tenant)
@@ -201,9 +189,10 @@ export class Spool {
       this.giveBack(facts.id)
       return { kind: 'refused', code: 'ROUTE_MISSING' }
     }
-    const arrival = { facts, sealing: slot, targets, now: this.#options.clock.now(), unusable: this.#tally.unusable(facts) }
+    const arrival = { facts, sealing: slot, targets, now: this.#options.clock.now(), unusable: this.#ledger.tally.unusable(facts) }
     try {
-      const outcome = await this.#index.transact({ keys: arrivalKeys(arrival), impatient: true, apply: (view) => arrive(view, arrival) })
+      const { outcome, ended } = await this.#ledger.transact({ keys: arrivalKeys(arrival), impatient: true, apply: (view) => arrive(view, arrival) })
+      for (const id of ended) this.#upkeep.bury(id)
       if (outcome.kind === 'duplicate') this.giveBack(facts.id)
       else {
         this.#slots.committed(facts.id)
@@ -221,7 +210,7 @@ export class Spool {
 
   /** A repetition, or a worker that outlived the supervisor which gave it the slot. */
   async #committedBefore(facts: ObjectFacts): Promise<CommitOutcome> {
-    const row = await this.#row(facts.id).catch(() => undefined)
+    const row = await this.#ledger.row(facts.id).catch(() => undefined)
     if (row && row.digest === facts.digest && row.tenant === facts.tenant) return { kind: 'queued', version: row.version }
     return { kind: 'refused', code: 'SUPERVISOR_GONE' }
   }
@@ -230,19 +219,19 @@ export class Spool {
 
   /** Up to `count` leases in the order to send: priority, then study by first arrival, then arrival. */
   async lease(destination: string, count: number): Promise<Lease[]> {
-    if (this.#index.failure) return []
+    if (this.#ledger.failure) return []
     try {
       return await this.#leases.take(destination, count)
     } catch (error) {
-      this.#readFailed(error)
+      this.#ledger.readFailed(error)
       return []
     }
   }
 
   /** When the next delayed one of a destination is due, milliseconds since 1970; 0 = none is delayed. */
   async nextDue(destination: string): Promise<number> {
-    if (this.#index.failure) return 0
-    return this.#leases.nextDue(destination).catch((error: unknown) => (this.#readFailed(error), 0))
+    if (this.#ledger.failure) return 0
+    return this.#leases.nextDue(destination).catch((error: unknown) => (this.#ledger.readFailed(error), 0))
   }
 
   /**
@@ -255,12 +244,12 @@ export class Spool {
     const lease = this.#leases.get(id, destination)
     if (!lease) return undefined
     const { facts, attempts } = lease
-    const settled = await this.#index.transact({
+    const settled = await this.#ledger.transact({
       keys: settleKeys(facts),
       apply: (view) => settle(view, { id, destination, attempts }, outcome, notBefore, this.#ending()),
     })
     this.#leases.release(id, destination)
-    this.#after(id, settled)
+    if (settled.ended) this.#upkeep.bury(id)
     // `written` told before the lease was free: what came back at once must be told again.
     if (outcome.event !== 'stored' && outcome.event !== 'rejected' && notBefore === 0) this.#wake(destination)
     return facts
@@ -281,11 +270,7 @@ export class Spool {
 
   /** Holds whatever waits for a destination in this presentation context. @returns how many */
   hold(destination: string, context: { sopClass: string; transferSyntax: string }, why: { code: ErrorCode; detail?: string }): Promise<number> {
-    const prefixes = [0, 1, 2].map((rank) => queuePrefix(destination, rank)).concat(laterPrefix(destination))
-    return this.#interveneAll(destination, { kind: 'hold', ...why }, prefixes, (_key, stored) => {
-      const waiting = decode<Waiting>(_key, stored)
-      return waiting && waiting.sopClass === context.sopClass && waiting.transferSyntax === context.transferSyntax ? waiting.id : undefined
-    })
+    return this.#interventions.holdContext(destination, context, why)
   }
 
   /**
@@ -293,95 +278,35 @@ export class Spool {
    * named instance that waits for its next attempt becomes due at once. @returns how many
    */
   async retry({ id, destination }: { id?: ObjectId | undefined; destination?: string | undefined }): Promise<number> {
-    if (id !== undefined) return this.#interveneOne(id, destination, (row) => this.#retrying(row))
+    if (id !== undefined) return this.#interventions.ofInstance(id, destination, this.#interventions.retrying)
     let count = 0
-    for (const one of destination === undefined ? this.#tally.destinations() : [destination]) count += await this.#retryAll(one)
+    for (const one of destination === undefined ? this.#ledger.tally.destinations() : [destination]) count += await this.#interventions.retryHeld(one)
     return count
-  }
-
-  async #retryAll(destination: string): Promise<number> {
-    let count = 0
-    const prefix = heldPrefix(destination)
-    for await (const ids of this.#portions([prefix], (key) => key.slice(prefix.length))) {
-      const done = await Promise.all(ids.map((id) => this.#interveneOne(id, destination, (row) => this.#retrying(row))))
-      count += done.reduce((sum, one) => sum + one, 0)
-    }
-    return count
-  }
-
-  #retrying(row: StoredRow): Intervention {
-    return { kind: 'retry', targets: this.#options.targets(row.source.listener, row.tenant) }
   }
 
   /** Gives up queued or held deliveries of one instance; what is being sent stays. @returns how many */
   discard(id: ObjectId, destination: string | undefined, reason: string): Promise<number> {
-    return this.#interveneOne(id, destination, () => ({ kind: 'discard', reason }))
-  }
-
-  async #interveneOne(id: ObjectId, destination: string | undefined, what: (row: StoredRow) => Intervention): Promise<number> {
-    const row = await this.#row(id)
-    if (!row) return 0
-    let count = 0
-    for (const delivery of row.deliveries)
-      if ((destination === undefined || delivery.destination === destination) && (await this.#intervene(id, delivery.destination, what(row), row))) count += 1
-    return count
-  }
-
-  async #interveneAll(destination: string, what: Intervention, prefixes: readonly string[], idOf: (key: string, stored: string) => ObjectId | undefined): Promise<number> {
-    let count = 0
-    for await (const ids of this.#portions(prefixes, idOf)) {
-      const done = await Promise.all(ids.map((id) => this.#intervene(id, destination, what)))
-      count += done.filter((one) => one).length
-    }
-    return count
-  }
-
-  async #intervene(id: ObjectId, destination: string, what: Intervention, known?: StoredRow): Promise<boolean> {
-    const done = await this.#leases.exclusively(id, destination, async () => {
-      const row = known ?? (await this.#row(id))
-      if (!row) return false
-      const result = await this.#index.transact({ keys: settleKeys(row), apply: (view) => intervene(view, id, destination, what, this.#ending()) })
-      this.#after(id, result)
-      return result.done
-    })
-    if (done && what.kind === 'retry') this.#wake(destination)
-    return done === true
-  }
-
-  async *#portions(prefixes: readonly string[], idOf: (key: string, stored: string) => ObjectId | undefined): AsyncGenerator<ObjectId[]> {
-    let ids: ObjectId[] = []
-    for (const prefix of prefixes)
-      for await (const [key, stored] of entriesUnder(this.#index.database, prefix)) {
-        const id = idOf(key, stored)
-        if (id !== undefined) ids.push(id)
-        if (ids.length >= LIMITS.changesPerBatch) yield ids.splice(0)
-      }
-    if (ids.length > 0) yield ids
-    ids = []
-  }
-
-  #after(id: ObjectId, settled: Settled): void {
-    if (settled.ended) this.#upkeep.bury(id)
+    return this.#interventions.ofInstance(id, destination, () => ({ kind: 'discard', reason }))
   }
 
   // ---- looking
 
   countsOf(destination: string): DestinationCounts {
-    const lane = this.#tally.lane(destination)
+    const lane = this.#ledger.tally.lane(destination)
     const forwarding = this.#leases.count(destination)
-    return { queued: Math.max(0, lane.queued - forwarding), forwarding, held: lane.held, bytes: lane.bytes, oldest: this.#tally.oldest(destination) }
+    return { queued: Math.max(0, lane.queued - forwarding), forwarding, held: lane.held, bytes: lane.bytes, oldest: this.#ledger.tally.oldest(destination) }
   }
 
   /** Every destination that has, or since the start had, something in the spool. */
   counts(): Record<string, DestinationCounts> {
-    return Object.fromEntries(this.#tally.destinations().map((destination) => [destination, this.countsOf(destination)]))
+    return Object.fromEntries(this.#ledger.tally.destinations().map((destination) => [destination, this.countsOf(destination)]))
   }
 
   totals(): Totals {
-    const { delivered, deliveredBytes } = this.#index.meta
+    const { delivered, deliveredBytes } = this.#ledger.meta
     return {
-      instances: this.#tally.instances,
-      bytes: this.#tally.bytes,
+      instances: this.#ledger.tally.instances,
+      bytes: this.#ledger.tally.bytes,
       delivered,
       deliveredBytes,
       deliveredSinceStart: delivered - this.#startedWith.delivered,
@@ -395,33 +320,33 @@ export class Spool {
 
   /** What waits for a destination, delayed and leased included, by presentation context. */
   waitingContexts(destination: string): WaitingContext[] {
-    return this.#tally.contexts(destination)
+    return this.#ledger.tally.contexts(destination)
   }
 
   /** @throws Fault while the index is being reopened */
   async list(query: ListQuery = {}): Promise<Listed> {
-    return listRows(this.#index.database, query, this.#leases)
+    return listRows(this.#ledger.database, query, this.#leases)
   }
 
   async show(id: ObjectId): Promise<InstanceRow | undefined> {
-    const row = await this.#row(id)
+    const row = await this.#ledger.row(id)
     return row && shown(row, this.#leases)
   }
 
   /** Newest first. */
   async receipts(query: ReceiptQuery = {}): Promise<Receipt[]> {
-    return listReceipts(this.#index.database, query)
+    return listReceipts(this.#ledger.database, query)
   }
 
   async studies(query: { tenant?: string | undefined; limit?: number | undefined } = {}): Promise<Study[]> {
-    return listStudies(this.#index.database, query)
+    return listStudies(this.#ledger.database, query)
   }
 
   /** What is needed to read objects (verify, export), in the order of ids; gives no permission to send. */
   async objects(query: { tenant?: string | undefined; after?: ObjectId | undefined; limit?: number | undefined } = {}): Promise<Lease[]> {
     const leases: Lease[] = []
     const limit = Math.min(query.limit ?? 100, LIMITS.listRows)
-    for await (const [key, stored] of entriesUnder(this.#index.database, 'i/', query.after === undefined ? undefined : rowKey(query.after))) {
+    for await (const [key, stored] of entriesUnder(this.#ledger.database, 'i/', query.after === undefined ? undefined : rowKey(query.after))) {
       const row = decode<StoredRow>(key, stored)
       const lease = row && (query.tenant === undefined || row.tenant === query.tenant) ? this.#leases.leaseToRead(row, '', 0) : undefined
       if (lease) leases.push(lease)
@@ -431,28 +356,7 @@ export class Spool {
   }
 
   alarms(): Alarm[] {
-    const now = this.#options.clock.now()
-    const rebuilt = this.#rebuiltAt.filter((at) => now - at < DAMAGE_TOLD_MILLIS)
-    const { failure } = this.#index
-    const water = this.water()
-    const found: (readonly [ErrorCode, number, string, (number | undefined)?])[] = [
-      ['INDEX_DAMAGED', rebuilt.length, causeOf('INDEX_DAMAGED'), rebuilt[0]],
-      ['OBJECT_MISSING', this.#tally.spoilt('OBJECT_MISSING'), causeOf('OBJECT_MISSING')],
-      ['OBJECT_DAMAGED', this.#tally.spoilt('OBJECT_DAMAGED'), causeOf('OBJECT_DAMAGED', { detail: 'see what is held' })],
-      ['FILES_SET_ASIDE', this.#quarantined, causeOf('FILES_SET_ASIDE', { count: this.#quarantined })],
-      ['SPOOL_FULL', water.full || failure?.code === 'SPOOL_FULL' ? 1 : 0, causeOf('SPOOL_FULL', { percent: water.full ? water.percent : 100 })],
-      ['DISK_FAILED', failure?.code === 'DISK_FAILED' ? 1 : 0, failure?.message ?? ''],
-    ]
-    const alarms: Alarm[] = []
-    for (const [code, count, sentence, at] of found) {
-      if (count === 0) this.#alarmSince.delete(code)
-      else {
-        const since = at ?? this.#alarmSince.get(code) ?? now
-        this.#alarmSince.set(code, since)
-        alarms.push({ code, count, sentence, since })
-      }
-    }
-    return alarms
+    return this.#alarms.of(this.#ledger, this.water(), this.#quarantined, this.#options.clock.now())
   }
 
   // ---- upkeep
@@ -460,80 +364,47 @@ export class Spool {
   /** Reads every object and compares it with its digest; holds what is damaged or gone. */
   async verify(progress: (done: Verified) => void = () => undefined): Promise<Verified> {
     const done = { sound: 0, damaged: 0 }
-    for await (const id of keysUnder(this.#index.database, 'i/')) {
-      const row = await this.#row(id.slice(2))
+    for await (const id of keysUnder(this.#ledger.database, 'i/')) {
+      const row = await this.#ledger.row(id.slice(2))
       if (!row || row.deliveries.some((one) => this.#leases.get(row.id, one.destination))) continue
       const state = await examine({ id: row.id, path: this.#files.pathOf(row.id) }, this.#keys.unwrap, true)
       const sound = state.kind === 'complete' && state.facts.digest === row.digest && state.facts.bytes === row.bytes
       // It may have been delivered and unlinked while it was read.
       if (sound) done.sound += 1
-      else if (await this.#row(row.id)) {
+      else if (await this.#ledger.row(row.id)) {
         done.damaged += 1
-        await this.#holdAllOf(row, state.kind === 'complete' ? 'OBJECT_DAMAGED' : state.reason === 'ENOENT' ? 'OBJECT_MISSING' : 'OBJECT_DAMAGED', state.kind === 'complete' ? 'digest' : state.reason)
+        const reason = state.kind === 'complete' ? 'digest' : state.reason
+        await this.#interventions.holdObject(row, reason === GONE ? 'OBJECT_MISSING' : 'OBJECT_DAMAGED', reason)
       }
       progress({ ...done })
     }
     return done
   }
 
-  async #holdAllOf(row: StoredRow, code: 'OBJECT_MISSING' | 'OBJECT_DAMAGED', detail: string): Promise<void> {
-    for (const { destination, state } of row.deliveries)
-      if (state === 'queued') await this.#intervene(row.id, destination, { kind: 'hold', code, detail })
-  }
-
   /** Makes the index anew from the object files and what verifies of the old one. */
-  async rebuild(): Promise<void> {
-    this.#index.report(new IndexDamaged('a person asked for it'))
-    // Written by nobody but the new index.
-    await this.#index.transact({ keys: [], apply: () => undefined })
-    await this.#reconciling
+  rebuild(): Promise<void> {
+    return this.#ledger.rebuild()
   }
 
-  /**
-   * Erases everything of a tenant: first its key, after which no copy of its objects can be read,
-   * then rows, files and receipts. @returns instances erased
-   */
+  /** Erases everything of a tenant, beginning with its key. @returns instances erased */
   async eraseTenant(tenant: string): Promise<number> {
     await this.#keys.erase(tenant)
     await this.#slots.clear(tenant)
     this.loseLeases((lease) => lease.facts.tenant === tenant)
-    let count = 0
-    for await (const [key, stored] of entriesUnder(this.#index.database, 'i/')) {
-      const row = decode<StoredRow>(key, stored)
-      if (row?.tenant !== tenant) continue
-      await this.#index.transact({ keys: changeKeys(row), apply: (view) => erase(view, row) })
-      this.#upkeep.bury(row.id)
-      count += 1
-    }
-    await this.#eraseTraces(tenant)
+    const count = await eraseRows(this.#ledger, tenant, (id) => this.#upkeep.bury(id))
+    await eraseTraces(this.#ledger, tenant)
     await this.#upkeep.settled()
     return count
   }
 
-  async #eraseTraces(tenant: string): Promise<void> {
-    const { database } = this.#index
-    const erased = (keys: string[]): Promise<void> =>
-      this.#index.transact({ keys: [], apply: (view) => keys.forEach((key) => view.replace(key, undefined)) })
-    for (const kind of ['r/', `d/${tenant}/`]) {
-      const keys: string[] = []
-      for await (const [key, stored] of entriesUnder(database, kind)) {
-        if (kind !== 'r/' || decode<Receipt>(key, stored)?.tenant === tenant) keys.push(key)
-        if (keys.length >= LIMITS.changesPerBatch) await erased(keys.splice(0))
-      }
-      if (keys.length > 0) await erased(keys)
-    }
-    // A deletion in LevelDB only hides; compaction forgets.
-    for (const kind of ['i/', 'u/', 's/', 'r/', 'd/']) await database.compactRange(kind, after(kind))
-  }
-
   /** Unlinks, forgets and sweeps what is due; runs by itself twice a minute. */
   async upkeep(): Promise<void> {
-    if (this.#index.failure || this.#closed) return
+    if (this.#ledger.failure || this.#closed) return
     try {
       await this.#upkeep.run()
       this.#quarantined = (await this.#files.quarantined()).length
     } catch (error) {
-      this.#readFailed(error)
+      this.#ledger.readFailed(error)
     }
   }
 
@@ -541,132 +412,36 @@ export class Spool {
   async close(): Promise<void> {
     this.#closed = true
     clearInterval(this.#timer)
-    await this.#reconciling.catch(() => undefined)
-    if (!this.#index.failure) {
+    await this.#ledger.settled()
+    if (!this.#ledger.failure) {
       await this.#upkeep.settled()
       await this.#slots.clear()
     }
-    await this.#index.close()
-    if (!this.#index.failure) await endWitness(this.#options.directory, this.#index.meta)
+    await this.#ledger.close()
   }
 
-  // ---- the index behind it
+  // ---- what follows from a change
 
   #ending(): Ending {
     return { now: this.#options.clock.now(), duplicateWindowMillis: this.#options.duplicateWindowMillis }
   }
 
-  async #openIndex(damaged: boolean): Promise<Opened> {
-    const { directory, log, clock } = this.#options
-    const distrusted = damaged || this.#unreadable >= UNREADABLE_TIMES
-    try {
-      const opened = await openIndex({ directory, distrusted, log, now: () => clock.now(), fill: (made, meta, old) => fillFrom(this.#ground, made, meta, old) })
-      this.#unreadable = 0
-      return opened
-    } catch (error) {
-      // Once may be the cable; a sector that stays unreadable must not keep the box from starting.
-      if (isUnreadable(error)) this.#unreadable += 1
-      throw error
-    }
-  }
-
-  async #openFirst(): Promise<Opened> {
-    while (this.#unreadable < UNREADABLE_TIMES) {
-      try {
-        return await this.#openIndex(false)
-      } catch (error) {
-        if (!isUnreadable(error)) throw error
-        this.#options.log.warn('index-trouble', { detail: String((error as Error).message) })
-      }
-    }
-    return this.#openIndex(true)
-  }
-
-  #adoptState({ tally, damage }: Opened): void {
-    this.#tally = tally
-    if (damage !== undefined) this.#rebuiltAt.push(this.#options.clock.now())
-    this.#leases.forgetFronts()
-  }
-
-  async #reopen(broken: { close(): Promise<void> } | undefined, damaged: boolean): Promise<Opened> {
-    // A handle that failed may fail to close as well, and is closed nevertheless.
-    await broken?.close().catch(() => undefined)
-    const opened = await this.#openIndex(damaged)
-    this.#adoptState(opened)
-    this.#options.log.info('index-reopened', { damaged })
-    this.#reconciling = new Promise<void>((resolve) => setImmediate(resolve)).then(() => this.#reconcile())
-    this.#reconciling.catch((error: unknown) => this.#readFailed(error))
-    return opened
-  }
-
-  /** Lays files beside rows and settles the differences; the spool may be in use meanwhile. */
-  async #reconcile(): Promise<void> {
-    const ids = keysUnder(this.#index.database, 'i/')
-    const rows = (async function* () {
-      for await (const key of ids) yield { id: key.slice(2), row: undefined }
-    })()
-    for await (const { found, row } of abreast(this.#files.walk(), rows)) {
-      if (found && !row) await this.#settleFile(found)
-      else if (row && !found) await this.#settleRow(row.id)
-    }
-    if (this.#rebuiltAt.length === 0) this.#rebuiltAt = (await setAside(this.#options.directory)).map(setAsideAt)
-    this.#quarantined = (await this.#files.quarantined()).length
-    await this.#upkeep.run()
-    for (const destination of this.#tally.destinations()) this.#wake(destination)
-  }
-
-  async #settleFile(found: { id: ObjectId; path: string }): Promise<void> {
-    if (this.#slots.has(found.id)) return
-    const { database } = this.#index
-    const [row, grave] = await database.getMany([rowKey(found.id), graveKey(found.id)])
-    if (row !== undefined) return
-    if (grave !== undefined) return this.#upkeep.bury(found.id)
-    const state = await examine(found, this.#keys.unwrap, true)
-    if (state.kind === 'complete') {
-      if (!(await adopt(this.#index, this.#ground, state))) await this.#files.unlink(found.id)
-    } else if (state.kind === 'incomplete') await this.#files.unlink(found.id)
-    else {
-      this.#options.log.warn('set-aside', { id: found.id, detail: state.reason })
-      await this.#files.quarantine(found)
-    }
-  }
-
-  async #settleRow(id: ObjectId): Promise<void> {
-    const row = await this.#row(id)
-    if (!row || !row.deliveries.some((one) => one.state === 'queued')) return
-    this.#options.log.warn('missing', { id, sopInstance: row.sopInstance })
-    await this.#holdAllOf(row, 'OBJECT_MISSING', '')
-  }
-
-  /** @throws Fault while the index is being reopened */
-  async #row(id: ObjectId): Promise<StoredRow | undefined> {
-    const stored = await this.#index.database.get(rowKey(id))
-    if (stored === undefined) return undefined
-    const row = decode<StoredRow>(rowKey(id), stored)
-    if (row) return row
-    const damage = new IndexDamaged('a row')
-    this.#readFailed(damage)
-    throw faultOf(damage)
-  }
-
-  /** Reading failed: because the handle is being replaced, or it has to be. */
-  #readFailed(error: unknown): void {
-    if (this.#closed || this.#index.failure) return
-    this.#index.report(error)
-  }
-
   #written(changes: readonly RowChange[]): void {
     const woken = new Set<string>()
     for (const change of changes) {
-      this.#tally.change(change.before, change.after)
       this.#leases.written(change)
       if (change.before === undefined) for (const { destination } of change.after?.deliveries ?? []) if (destination !== UNROUTED) woken.add(destination)
     }
     for (const destination of woken) this.#wake(destination)
   }
 
+  async #reconciled(): Promise<void> {
+    this.#quarantined = (await this.#files.quarantined()).length
+    await this.#upkeep.run()
+    for (const destination of this.#ledger.tally.destinations()) this.#wake(destination)
+  }
+
   #wake(destination: string): void {
     for (const watcher of this.#watchers) watcher(destination)
   }
 }
-

@@ -2,7 +2,7 @@
  * Reads the whole index once, at open: counts what the status shows, and finds out whether every
  * key that was written is there and every row is what was written. About 0.5 s for 100,000 rows.
  */
-import type { Database, Iterating } from './index.ts'
+import type { Database, Iterating } from './database.ts'
 import type { Meta, StoredRow } from './rows.ts'
 import { COUNTED_KINDS, after, decode, keySum } from './rows.ts'
 import { Tally } from './tally.ts'

@@ -7,13 +7,14 @@ import { LIMITS } from '../domain/limits.ts'
 import type { Log } from '../domain/log.ts'
 import { expire } from './changes.ts'
 import type { ObjectFiles } from './files.ts'
-import type { Index } from './index.ts'
+import type { Change } from './index.ts'
+import type { Ledger } from './ledger.ts'
 import { endedKey, graveKey } from './rows.ts'
 import { keysUnder } from './survey.ts'
 import { after } from './rows.ts'
 
 export interface UpkeepOptions {
-  readonly index: () => Index
+  readonly ledger: Ledger
   readonly files: ObjectFiles
   readonly now: () => number
   readonly log: Log
@@ -59,8 +60,7 @@ export class Upkeep {
     this.#buried = []
     if (ids.length === 0) return
     const keys = ids.map(graveKey)
-    await this.#options
-      .index()
+    await this.#options.ledger
       .transact({
         keys,
         apply: (view) => {
@@ -81,7 +81,7 @@ export class Upkeep {
     const { files, now } = this.#options
     await this.settled()
     const open: ObjectId[] = []
-    for await (const key of keysUnder(this.#options.index().database, 'g/')) {
+    for await (const key of keysUnder(this.#options.ledger.database, 'g/')) {
       open.push(key.slice(2))
       if (open.length >= LIMITS.changesPerBatch) break
     }
@@ -115,14 +115,14 @@ export class Upkeep {
   }
 
   /** Keys of a kind that sorts by time, up to `before`. */
-  async #inPortions(kind: string, before: number, change: (keys: string[]) => Parameters<Index['transact']>[0]): Promise<void> {
+  async #inPortions(kind: string, before: number, change: (keys: string[]) => Change<void>): Promise<void> {
     for (;;) {
-      const index = this.#options.index()
+      const { ledger } = this.#options
       const range = { gt: kind, lt: after(`${kind}${String(Math.max(0, before)).padStart(15, '0')}/`), limit: LIMITS.changesPerBatch }
-      const iterator = index.database.keys(range)
+      const iterator = ledger.database.keys(range)
       const keys = await iterator.nextv(LIMITS.changesPerBatch).finally(() => iterator.close())
       if (keys.length === 0) return
-      await index.transact(change(keys))
+      await ledger.transact(change(keys))
     }
   }
 }

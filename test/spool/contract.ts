@@ -188,6 +188,9 @@ export function spoolContract(t: Test, begin: () => Trial): void {
     t.match(spool.alarms(), [{ code: 'OBJECT_DAMAGED', count: 1 }])
     t.same((await trial.put(spool, image)).outcome, { kind: 'queued', version: 1 }, 'the sender sends it again: not a duplicate')
     t.same(await trial.take(spool), [facts.sopInstance])
+    t.same(spool.alarms(), [], 'and the alarm ends with it')
+    t.equal(spool.totals().instances, 0)
+    t.match(await spool.receipts(), [{ end: 'delivered' }, { id: facts.id, end: 'discarded' }])
   })
 
   trying('a refused presentation context holds what waits in it, and nothing else', async (t, trial, spool) => {

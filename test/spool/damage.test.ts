@@ -54,9 +54,12 @@ function flipAt(path: string, share: number): void {
 /** Everything that waits is read, compared and delivered; @returns ids that came to `hub`. */
 async function deliver(t: Tap, spool: Spool, filled: Filled): Promise<Set<string>> {
   const came = new Set<string>()
+  let patience = 300
   for (;;) {
     const leases = await spool.lease('hub', 50)
-    if (leases.length === 0) return came
+    // A flip found only now: nothing is leased while the index is made anew.
+    if (leases.length === 0 && spool.countsOf('hub').queued > 0 && (patience -= 1) > 0) await new Promise((resolve) => setTimeout(resolve, 20))
+    else if (leases.length === 0) return came
     for (const lease of leases) {
       const bytes = await read(lease)
       const facts = filled.waiting.get(lease.id)
@@ -103,9 +106,9 @@ void t.test('damage of the index', async (t) => {
     cpSync(original.directory, place.directory, { recursive: true })
     damage(place)
     const spool = await place.open()
-    const noticed = spool.alarms().some((alarm) => alarm.code === 'INDEX_DAMAGED')
-    told += noticed ? 1 : 0
-    if (!name.includes('flipped')) t.ok(noticed, `${name}: told`)
+    const atOnce = spool.alarms().some((alarm) => alarm.code === 'INDEX_DAMAGED')
+    told += atOnce ? 1 : 0
+    if (!name.includes('flipped')) t.ok(atOnce, `${name}: told`)
     const held = await spool.show(filled.held)
     t.ok(held, `${name}: the held one is there`)
     const came = await deliver(t, spool, filled)

@@ -232,6 +232,33 @@ t.test('the cable: named at once, and the way back is not delayed by what hung o
   watch.close()
 })
 
+t.test('attempts that hang on the old network make room at once for those on the new', async (t) => {
+  const clock = new TestClock()
+  let begun = 0
+  let hanging = 0
+  const watch = new LinkWatch({
+    clock,
+    onState: () => {},
+    knock: (signal) =>
+      new Promise((_, reject) => {
+        begun += 1
+        hanging += 1
+        signal.addEventListener('abort', () => {
+          hanging -= 1
+          reject(new Error('aborted'))
+        })
+      }),
+    dial: async () => FAULTS.drops,
+  })
+  watch.check()
+  await clock.pass(30_000)
+  t.same([begun, hanging], [LIMITS.knocksPending, LIMITS.knocksPending])
+  watch.networkChanged()
+  await clock.pass(0)
+  t.same([begun, hanging], [LIMITS.knocksPending + 1, 1])
+  watch.close()
+})
+
 t.test('a connected link is proven again when nothing travels on it, and only then', async (t) => {
   const { clock, watch, dials, become } = scene()
   watch.check()

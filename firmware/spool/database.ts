@@ -1,9 +1,12 @@
 /**
  * LevelDB as it is used here. The only importer of `level`.
  */
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { Level } from 'level'
 import { META, decode, encode } from './rows.ts'
 import type { Meta } from './rows.ts'
+import { isCorruption } from './trouble.ts'
 import type { BatchOperation } from './view.ts'
 
 /** What is used of `classic-level`; the types of `level` are those it shares with browsers. */
@@ -52,6 +55,26 @@ export async function openDatabase(location: string, create: boolean): Promise<D
 
 /** Makes what can be read of a broken LevelDB readable again. */
 export const repairDatabase = (location: string): Promise<void> => Classic.repair(location)
+
+/**
+ * Only one process may have the spool, also while it makes its index anew and folders come and go.
+ * Node has no file locks; LevelDB's ends with the process that holds it, however it ends.
+ * @throws Error with LEVEL_LOCKED as its or its cause's code when another process has it
+ */
+export async function openLock(directory: string): Promise<Database> {
+  const path = join(directory, 'lock')
+  const open = async (): Promise<Database> => {
+    const database = new Classic(path, { createIfMissing: true })
+    await database.open()
+    return database
+  }
+  return open().catch(async (error: unknown) => {
+    if (!isCorruption(error)) throw error
+    // It was locked by us before it was found damaged, and there is nothing in it.
+    await rm(path, { recursive: true, force: true })
+    return open()
+  })
+}
 
 /** @returns undefined when there is none or it is damaged */
 export async function readMeta(database: Database): Promise<Meta | undefined> {

@@ -11,6 +11,7 @@ import type { KeyRing } from './keys.ts'
 import type { Ledger } from './ledger.ts'
 import type { StoredRow, Waiting } from './rows.ts'
 import { after, decode, laterPrefix, laterUntil, notBeforeOf, queuePrefix, rowKey, standingKey } from './rows.ts'
+import { firstOf } from './survey.ts'
 import type { RowChange } from './view.ts'
 import { IndexDamaged } from './view.ts'
 
@@ -198,8 +199,7 @@ export class Leases {
     const now = this.#options.now()
     const { ledger } = this.#options
     const range = { gt: laterPrefix(destination), lt: laterUntil(destination, now), limit: LIMITS.changesPerBatch }
-    const iterator = ledger.database.iterator(range)
-    const due = await iterator.nextv(LIMITS.changesPerBatch).finally(() => iterator.close())
+    const due = await firstOf(ledger.database.iterator(range), LIMITS.changesPerBatch)
     const ids = due.map(([key, stored]) => {
       const waiting = decode<Waiting>(key, stored)
       if (!waiting) throw new IndexDamaged('a queue entry')
@@ -208,9 +208,9 @@ export class Leases {
     if (ids.length === 0) return
     const stored = await ledger.database.getMany(ids.map(rowKey))
     await Promise.all(
-      ids.map((id, at) => {
+      ids.map(async (id, at) => {
         const row = stored[at] === undefined ? undefined : decode<StoredRow>(rowKey(id), stored[at])
-        return row && ledger.transact({ keys: changeKeys(row), apply: (view) => promote(view, id, destination, now) })
+        if (row) await ledger.transact({ keys: changeKeys(row), apply: (view) => promote(view, id, destination, now) })
       }),
     )
   }
@@ -219,8 +219,7 @@ export class Leases {
   async nextDue(destination: string): Promise<number> {
     if (this.#options.ledger.tally.lane(destination).later === 0) return 0
     const prefix = laterPrefix(destination)
-    const iterator = this.#options.ledger.database.keys({ gt: prefix, lt: after(prefix), limit: 1 })
-    const [key] = await iterator.nextv(1).finally(() => iterator.close())
+    const [key] = await firstOf(this.#options.ledger.database.keys({ gt: prefix, lt: after(prefix), limit: 1 }), 1)
     return key === undefined ? 0 : notBeforeOf(key)
   }
 }

@@ -4,6 +4,7 @@
  */
 import type { ObjectId } from '../domain/identifier.ts'
 import type { Database } from './database.ts'
+import { openLock } from './database.ts'
 import { graveKey, decode, rowKey } from './rows.ts'
 import type { Meta, StoredRow } from './rows.ts'
 import { Index } from './index.ts'
@@ -14,10 +15,10 @@ import { endWitness, openIndex, setAside, setAsideAt } from './recovery.ts'
 import type { Opened } from './recovery.ts'
 import { keysUnder } from './survey.ts'
 import { Tally } from './tally.ts'
-import { faultOf, isUnreadable } from './trouble.ts'
+import { faultOf, isOfDisk, isUnreadable } from './trouble.ts'
 import { IndexDamaged } from './view.ts'
 import type { RowChange } from './view.ts'
-import type { Fault } from '../domain/errors.ts'
+import { Fault } from '../domain/errors.ts'
 
 /** Openings that fail to read before the index counts as damaged. */
 const UNREADABLE_TIMES = 3
@@ -39,6 +40,7 @@ export interface LedgerOptions extends Ground {
 
 export class Ledger {
   readonly #options: LedgerOptions
+  #lock: Database | undefined
   #index!: Index
   #tally = new Tally()
   #rebuiltAt: number[] = []
@@ -52,7 +54,11 @@ export class Ledger {
 
   /** Resolves when index and files agree. @throws the error of the disk */
   async open(): Promise<void> {
-    const opened = await this.#openFirst()
+    this.#lock = await openLock(this.#options.directory)
+    const opened = await this.#openFirst().catch(async (error: unknown) => {
+      await this.#lock?.close()
+      throw error
+    })
     this.#index = new Index(opened.database, opened.meta, {
       sync: true,
       written: (changes) => {
@@ -108,9 +114,23 @@ export class Ledger {
     throw faultOf(damage)
   }
 
-  /** Reading failed: because the handle is being replaced, or it has to be. */
+  /**
+   * Reading failed: because the handle is being replaced, or it has to be.
+   * @throws what is not of the disk: a defect of ours
+   */
   readFailed(error: unknown): void {
+    if (!isOfDisk(error)) throw error
     if (!this.#closed && !this.#index.failure) this.#index.report(error)
+  }
+
+  /** @throws Fault when the disk or the state of the index keeps `work` from being done */
+  async reading<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      if (!(error instanceof Fault)) this.readFailed(error)
+      throw faultOf(error)
+    }
   }
 
   /** Makes the index anew from the object files and what verifies of the old one. */
@@ -132,10 +152,11 @@ export class Ledger {
     await this.#index.close()
     // Without it the next opening believes a little more; that is no reason to fail at the end.
     if (!this.#index.failure) await endWitness(this.#options.directory, this.#index.meta).catch((error: unknown) => this.#tell(error))
+    await this.#lock?.close()
   }
 
   #tell(error: unknown): void {
-    this.#options.log.warn('index-trouble', { detail: String((error as Error).message) })
+    this.#options.log.warn('index-trouble', { detail: (error as Error).message })
   }
 
   async #openFirst(): Promise<Opened> {

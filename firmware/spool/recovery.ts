@@ -162,7 +162,7 @@ async function openOld({ directory, log }: RecoveryOptions, witness: { identity:
     return undefined
   } catch (error) {
     if (!isCorruption(error)) throw error
-    log.warn('index-unreadable', { detail: String((error as Error).message) })
+    log.warn('index-unreadable', { detail: (error as Error).message })
     return undefined
   }
 }

@@ -116,7 +116,7 @@ export function standingKey(row: StoredRow, delivery: StoredDelivery): string | 
 /** Kinds whose keys `Meta` counts. The others may go missing without harm to an instance. */
 const COUNTED = 'iqwhusg'
 export const isCounted = (key: string): boolean => COUNTED.includes(key[0] as string) && key[1] === '/'
-export const COUNTED_KINDS = [...COUNTED].map((kind) => `${kind}/`)
+export const COUNTED_KINDS = COUNTED.split('').map((kind) => `${kind}/`)
 
 const CRC_DIGITS = 8
 

@@ -174,7 +174,7 @@ export class Spool {
 
   /** Unused, or written to and given up: nobody may write to it any more. */
   giveBack(id: ObjectId): void {
-    this.#slots.giveBack(id).catch((error: unknown) => this.#options.log.warn('unlink-failed', { id, detail: String((error as Error).message) }))
+    this.#slots.giveBack(id).catch((error: unknown) => this.#options.log.warn('unlink-failed', { id, detail: (error as Error).message }))
   }
 
   /**
@@ -270,7 +270,7 @@ export class Spool {
 
   /** Holds whatever waits for a destination in this presentation context. @returns how many */
   hold(destination: string, context: { sopClass: string; transferSyntax: string }, why: { code: ErrorCode; detail?: string }): Promise<number> {
-    return this.#interventions.holdContext(destination, context, why)
+    return this.#ledger.reading(() => this.#interventions.holdContext(destination, context, why))
   }
 
   /**
@@ -278,15 +278,15 @@ export class Spool {
    * named instance that waits for its next attempt becomes due at once. @returns how many
    */
   async retry({ id, destination }: { id?: ObjectId | undefined; destination?: string | undefined }): Promise<number> {
-    if (id !== undefined) return this.#interventions.ofInstance(id, destination, this.#interventions.retrying)
+    if (id !== undefined) return this.#ledger.reading(() => this.#interventions.ofInstance(id, destination, this.#interventions.retrying))
     let count = 0
-    for (const one of destination === undefined ? this.#ledger.tally.destinations() : [destination]) count += await this.#interventions.retryHeld(one)
+    for (const one of destination === undefined ? this.#ledger.tally.destinations() : [destination]) count += await this.#ledger.reading(() => this.#interventions.retryHeld(one))
     return count
   }
 
   /** Gives up queued or held deliveries of one instance; what is being sent stays. @returns how many */
   discard(id: ObjectId, destination: string | undefined, reason: string): Promise<number> {
-    return this.#interventions.ofInstance(id, destination, () => ({ kind: 'discard', reason }))
+    return this.#ledger.reading(() => this.#interventions.ofInstance(id, destination, () => ({ kind: 'discard', reason })))
   }
 
   // ---- looking
@@ -325,21 +325,21 @@ export class Spool {
 
   /** @throws Fault while the index is being reopened */
   async list(query: ListQuery = {}): Promise<Listed> {
-    return listRows(this.#ledger.database, query, this.#leases)
+    return this.#ledger.reading(() => listRows(this.#ledger.database, query, this.#leases))
   }
 
   async show(id: ObjectId): Promise<InstanceRow | undefined> {
-    const row = await this.#ledger.row(id)
+    const row = await this.#ledger.reading(() => this.#ledger.row(id))
     return row && shown(row, this.#leases)
   }
 
   /** Newest first. */
   async receipts(query: ReceiptQuery = {}): Promise<Receipt[]> {
-    return listReceipts(this.#ledger.database, query)
+    return this.#ledger.reading(() => listReceipts(this.#ledger.database, query))
   }
 
   async studies(query: { tenant?: string | undefined; limit?: number | undefined } = {}): Promise<Study[]> {
-    return listStudies(this.#ledger.database, query)
+    return this.#ledger.reading(() => listStudies(this.#ledger.database, query))
   }
 
   /** What is needed to read objects (verify, export), in the order of ids; gives no permission to send. */

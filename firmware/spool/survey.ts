@@ -19,6 +19,15 @@ export async function* paged<T>(iterator: Iterating<T>): AsyncGenerator<T> {
   }
 }
 
+/** The first so many of a range. */
+export async function firstOf<T>(iterator: Iterating<T>, count: number): Promise<T[]> {
+  try {
+    return await iterator.nextv(count)
+  } finally {
+    await iterator.close()
+  }
+}
+
 /** All keys under a prefix, in order. */
 export const keysUnder = (database: Database, prefix: string): AsyncGenerator<string> =>
   paged(database.keys({ gt: prefix, lt: after(prefix), fillCache: false }))

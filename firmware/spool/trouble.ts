@@ -24,3 +24,10 @@ export function faultOf(error: unknown): Fault {
   if (/No space left|quota|ENOSPC|EDQUOT/i.test(text)) return new Fault('SPOOL_FULL', { percent: 100 }, { cause: error })
   return new Fault('DISK_FAILED', { detail: `index: ${text.slice(0, LIMITS.reasonChars)}` }, { cause: error })
 }
+
+/** An error of database or disk, as opposed to a defect of ours (Node's own codes begin with ERR_). */
+export function isOfDisk(error: unknown): boolean {
+  if (error instanceof IndexDamaged || error instanceof Fault) return true
+  const { code } = error as NodeJS.ErrnoException
+  return typeof code === 'string' && !code.startsWith('ERR_')
+}

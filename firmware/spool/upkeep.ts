@@ -10,7 +10,7 @@ import type { ObjectFiles } from './files.ts'
 import type { Change } from './index.ts'
 import type { Ledger } from './ledger.ts'
 import { endedKey, graveKey } from './rows.ts'
-import { keysUnder } from './survey.ts'
+import { firstOf, keysUnder } from './survey.ts'
 import { after } from './rows.ts'
 
 export interface UpkeepOptions {
@@ -119,8 +119,7 @@ export class Upkeep {
     for (;;) {
       const { ledger } = this.#options
       const range = { gt: kind, lt: after(`${kind}${String(Math.max(0, before)).padStart(15, '0')}/`), limit: LIMITS.changesPerBatch }
-      const iterator = ledger.database.keys(range)
-      const keys = await iterator.nextv(LIMITS.changesPerBatch).finally(() => iterator.close())
+      const keys = await firstOf(ledger.database.keys(range), LIMITS.changesPerBatch)
       if (keys.length === 0) return
       await ledger.transact(change(keys))
     }

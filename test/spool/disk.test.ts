@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { Fault } from '../../firmware/domain/errors.ts'
-import type { ObjectFacts } from '../../firmware/domain/spool.ts'
+import type { ObjectFacts, Slot } from '../../firmware/domain/spool.ts'
 import { HUB, Place, write } from './place.ts'
 import { Promises } from './promises.ts'
 
@@ -78,6 +78,16 @@ void t.test('a full disk: refuses, keeps what it promised, and recovers alone', 
     if (outcome.kind === 'queued') acknowledged.set(facts.id, facts)
     if (outcome.kind === 'refused') refusals.add(`commit ${outcome.code}`)
   }
+  const tryImage = async (slot: Slot, bytes: Buffer): Promise<void> => {
+    let facts: ObjectFacts
+    try {
+      facts = await write(slot, { bytes }, Date.now())
+    } catch (error) {
+      spool.giveBack(slot.id)
+      throw error
+    }
+    await commit(facts)
+  }
   // Images are on the disk, but not yet in the index, when the disk becomes full.
   const pending: ObjectFacts[] = []
   for (let count = 0; count < 40; count += 1) pending.push(await write(await spool.slot('clinic'), { bytes: Buffer.alloc(3000, count) }, Date.now()))
@@ -90,8 +100,7 @@ void t.test('a full disk: refuses, keeps what it promised, and recovers alone', 
   const settled = spool.settle(lease?.id as string, 'hub', { event: 'stored' })
   for (let count = 0; count < 5; count += 1) {
     try {
-      const slot = await spool.slot('clinic')
-      await commit(await write(slot, { bytes: Buffer.alloc(100_000, count) }, Date.now()).catch((error: unknown) => (spool.giveBack(slot.id), Promise.reject(error))))
+      await tryImage(await spool.slot('clinic'), Buffer.alloc(100_000, count))
     } catch (error) {
       refusals.add(error instanceof Fault ? error.code : String(error))
     }

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import t from 'tap'
 import { Fault } from '../../firmware/domain/errors.ts'
@@ -78,7 +79,7 @@ void t.test('what is written in any portions is read unaltered, with length and 
       if (result.bytes !== bytes || result.digest !== digest) return false
       const facts = { ...header, ...result, study: '1.2', series: '' }
       const found = await inspect(slot.path, ring.unwrap)
-      if (found.kind !== 'complete' || JSON.stringify(Object.entries(found.facts).sort()) !== JSON.stringify(Object.entries(facts).sort())) return false
+      if (found.kind !== 'complete' || !isDeepStrictEqual(found.facts, facts)) return false
       const same = (await read(leaseOf(slot, facts))).equals(data)
       rmSync(slot.path)
       return same

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import type { ObjectId } from '../../domain/identifier.ts'
 
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz'
-const VALUE = new Map([...ALPHABET].map((letter, value) => [letter, value]))
+const VALUE = new Map(ALPHABET.split('').map((letter, value) => [letter, value]))
 
 const random = Buffer.alloc(16)
 

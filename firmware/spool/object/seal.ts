@@ -3,7 +3,7 @@
  * with a 12-byte nonce and a 16-byte tag. Both keep the length, so a chunk is its bytes and a tag.
  */
 import { createCipheriv, createDecipheriv } from 'node:crypto'
-import type { CipherGCM, CipherGCMTypes, DecipherGCM } from 'node:crypto'
+import type { CipherGCMTypes } from 'node:crypto'
 import { PREFIX_BYTES, TAG_BYTES } from './format.ts'
 import type { Cipher } from './format.ts'
 
@@ -36,7 +36,7 @@ export class Sealer {
   /** Appends ciphertext and tag to `into`; `plain` may be reused as soon as this returns. */
   seal(counter: number, kind: Kind, plain: Buffer, into: Buffer[], additional?: Buffer): void {
     this.#aim(counter, kind)
-    const cipher = createCipheriv(this.#cipher, this.#key, this.#nonce, OPTIONS) as CipherGCM
+    const cipher = createCipheriv(this.#cipher, this.#key, this.#nonce, OPTIONS)
     if (additional) cipher.setAAD(additional)
     into.push(cipher.update(plain))
     cipher.final()
@@ -47,7 +47,7 @@ export class Sealer {
   open(counter: number, kind: Kind, sealed: Buffer, additional?: Buffer): Buffer | undefined {
     this.#aim(counter, kind)
     const split = sealed.length - TAG_BYTES
-    const decipher = createDecipheriv(this.#cipher, this.#key, this.#nonce, OPTIONS) as DecipherGCM
+    const decipher = createDecipheriv(this.#cipher, this.#key, this.#nonce, OPTIONS)
     if (additional) decipher.setAAD(additional)
     decipher.setAuthTag(sealed.subarray(split))
     const plain = decipher.update(sealed.subarray(0, split))

@@ -138,7 +138,7 @@ export class Listener {
     const { identity } = this.#options
     if (!identity) return
     for (const guest of this.#guests) {
-      if (!(guest.socket instanceof tls.TLSSocket) || !identity.revokes(guest.socket)) continue
+      if (!guest.certificate || !identity.revokes(guest.certificate)) continue
       this.#tell(guest, new Fault('FAR_CERTIFICATE_REVOKED', { subject: guest.certificate?.subject ?? '' }))
       guest.socket.destroy()
     }
@@ -175,8 +175,9 @@ export class Listener {
     // Somebody only looked whether the port is there: a box's link watch does so all the time.
     if (this.#knocking.get(endOf(socket))?.bytesRead === 0) return
     const peer = plainAddress(socket.remoteAddress ?? '')
-    const { port } = this.#options
-    const fault = judgeTlsFailure(error, { host: peer, port, seconds: this.#room.limits.handshakeMillis / 1000, established: false, side: 'server', now: this.#room.now() })
+    const { port, identity } = this.#options
+    const seconds = this.#room.limits.handshakeMillis / 1000
+    const fault = judgeTlsFailure(error, { side: 'server', host: peer, port, identity: identity?.current, established: false, seconds, now: this.#room.now() })
     this.#tell({ socket, peer }, fault)
     socket.destroy()
   }

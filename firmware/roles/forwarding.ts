@@ -20,6 +20,7 @@ import type { Target } from '../link/connect.ts'
 import { Names } from '../link/names.ts'
 import { testLink } from '../link/probe.ts'
 import type { ProbeStep } from '../link/probe.ts'
+import { diagnose } from '../link/speech.ts'
 import { LinkWatch } from '../link/watch.ts'
 import { IdentityFolder } from '../pki/folder.ts'
 import { makeLog } from '../platform/log.ts'
@@ -180,6 +181,10 @@ function dicomWay(config: DicomDestinationConfig, identity: IdentityFolder | und
       if (connection instanceof Fault) return connection
       connection.socket.destroy()
       return undefined
+    },
+    diagnose: (fault, signal) => {
+      const to = target()
+      return to instanceof Fault ? Promise.resolve(fault) : diagnose(fault, to, { names, signal })
     },
     network: () => network.fault(address),
   })

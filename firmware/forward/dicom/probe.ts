@@ -21,10 +21,8 @@ export async function probeAssociation(
   { calledAe, callingAe, limits }: { calledAe: string; callingAe: string; limits: Limits },
 ): Promise<ProbedAssociation> {
   const contexts = [{ abstractSyntax: VERIFICATION, transferSyntaxes: [IMPLICIT_LITTLE_ENDIAN] }]
-  let broke: Error | undefined
-  opened.socket.once('error', (error: Error) => (broke = error))
   const association = await associate(opened.socket, { calledAe, callingAe, contexts }, limits).catch((error: unknown) => {
-    throw error instanceof Fault && error.code === 'ASSOCIATION_BROKEN' ? opened.explain(broke) : error
+    throw opened.explain(error)
   })
   return {
     detail: `${calledAe}, ${association.implementation}`,

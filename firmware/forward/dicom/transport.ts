@@ -18,7 +18,7 @@ export interface OpenSocket {
   readonly socket: Duplex
   readonly address: string
   readonly roundTripMillis: number
-  readonly explain: (error?: Error) => Fault
+  readonly explain: (error?: unknown) => Fault
 }
 
 export interface DicomTransportOptions {
@@ -46,14 +46,11 @@ export class DicomTransport implements Transport {
     const byNeed = [...kinds].sort((a, b) => b.count - a.count)
     const contexts = propose([...needed, ...byNeed], limits.presentationContexts - 1)
     contexts.push({ abstractSyntax: VERIFICATION, transferSyntaxes: [IMPLICIT_LITTLE_ENDIAN] })
-    let broke: Error | undefined
-    opened.socket.once('error', (error: Error) => (broke = error))
     try {
       const association = await associate(opened.socket, { calledAe, callingAe, contexts }, limits)
       return new AssociationCarrier(association, contexts, `${calledAe}@${opened.address}`, times)
     } catch (error) {
-      if (error instanceof Fault && error.code === 'ASSOCIATION_BROKEN') throw opened.explain(broke)
-      throw error
+      throw opened.explain(error)
     }
   }
 }

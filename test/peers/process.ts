@@ -4,8 +4,9 @@
  * test, however it ends.
  */
 import { spawn, type ChildProcess } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { connect, createServer, type AddressInfo } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -27,15 +28,21 @@ export function scratch(name = 'scratch'): string {
   return folder
 }
 
-/** A port nobody listens on now. Another program may take it: `start` says so with its output. */
+/** Below those Linux gives to outgoing connections (32768 and up), which would take one while its server restarts. */
+const [FIRST_PORT, LAST_PORT] = [10_000, 32_767]
+
+/** A port nobody uses now. Another program may take it: `start` says so with its output. */
 export async function freePort(host = '127.0.0.1'): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject).listen(0, host, resolve)
-  })
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
+  for (;;) {
+    const server = createServer()
+    const port = randomInt(FIRST_PORT, LAST_PORT + 1)
+    const free = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false)).listen(port, host, () => resolve(true))
+    })
+    if (!free) continue
+    await new Promise((resolve) => server.close(resolve))
+    return port
+  }
 }
 
 /** Polls until `condition` gives something truthy; the bound is a diagnosis, not a measure. */

@@ -16,7 +16,7 @@ import { judgeTlsFailure } from '../pki/failure.ts'
 import type { IdentityFolder } from '../pki/folder.ts'
 import { serverOptions } from '../pki/profile.ts'
 import { judgePeer } from '../pki/verdict.ts'
-import type { Knock } from './intake.ts'
+import type { Admission, Knock } from './intake.ts'
 import { answerContexts, plainAddress, refuse, REJECT } from './policy.ts'
 import type { Refusal, Rules } from './policy.ts'
 import { Store } from './store.ts'
@@ -206,7 +206,7 @@ export class Listener {
         const entry = this.#enter(request, guest)
         if (typeof entry !== 'string') return refused(entry)
         tenant = entry
-        const admitted = await intake.admit(knock, tenant)
+        const admitted = await intake.admit(knock, tenant).catch(asRefusal)
         if ('refused' in admitted) return refused({ code: admitted.refused, fields: admitted.fields, reject: REJECT.localLimit })
         admission = admitted.admission
         this.#knocking.delete(endOf(guest.socket))
@@ -235,6 +235,12 @@ export class Listener {
     if (!hasRoute(tenant)) return { code: 'ROUTE_MISSING', fields: { from: `${name} of tenant ${tenant}` }, reject: REJECT.noReason }
     return tenant
   }
+}
+
+/** The supervisor ended while it was asked. */
+function asRefusal(error: unknown): Admission {
+  if (error instanceof Fault) return { refused: error.code, fields: error.fields }
+  throw error
 }
 
 /** A TLS socket and the TCP socket below it have this in common. */

@@ -66,7 +66,8 @@ export class Worker {
     child.on('message', (message) => {
       if (message === PONG) this.#lastPong = Date.now()
     })
-    child.on('error', () => child.kill('SIGKILL'))
+    // Without a process id it never began (no memory, no process to be had), and never exits.
+    child.on('error', () => (child.pid === undefined ? this.#exited(child, null, null) : child.kill('SIGKILL')))
     child.once('exit', (code, signal) => this.#exited(child, code, signal))
     this.#options.started(child)
     this.#timer = setInterval(() => this.#ping(child), PING_MILLIS)

@@ -33,6 +33,9 @@ const CALLING: LinkState = { state: 'connecting', word: LINK_STATES.connecting.w
 
 type ForwardChannel = Channel<ForwardService, ForwardWorker>
 
+/** What it asked for in its last moments is answered after them: nobody would ever give it back. */
+const isGone = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null
+
 export class Supervisor {
   readonly #options: SupervisorOptions
   readonly #admissions: Admissions
@@ -106,12 +109,14 @@ export class Supervisor {
       settings: () => this.#options.settings,
       ready: ({ pid }) => this.#noteReady(pid),
       failed: ({ code, fields }) => this.#noteFailed(new Fault(code, fields), child),
-      admit: ({ knock, tenant }) => this.#admissions.admit(number, knock, tenant),
+      admit: ({ knock, tenant }) =>
+        isGone(child) ? { refused: 'WORKER_DIED', fields: {} } : this.#admissions.admit(number, knock, tenant),
       closed: ({ admission }) => this.#admissions.close(number, admission),
       refused: ({ knock, code, fields }) => this.#admissions.refused(knock, code, fields),
       slot: async ({ tenant }) => {
         const slot = await spool.slot(tenant)
-        slots.set(slot.id, tenant)
+        if (isGone(child)) spool.giveBack(slot.id)
+        else slots.set(slot.id, tenant)
         return slot
       },
       giveBack: ({ id }) => {
@@ -146,12 +151,13 @@ export class Supervisor {
   #startForward(number: number): void {
     const { spool, log } = this.#options
     const leased = new Map<string, Lease>()
-    const service: ForwardService = {
+    const service = (child: ChildProcess): ForwardService => ({
       settings: () => this.#options.settings,
       ready: ({ pid }) => this.#noteReady(pid),
       lease: async ({ destination, count }) => {
         const leases = await spool.lease(destination, count)
-        for (const lease of leases) leased.set(`${lease.id} ${destination}`, lease)
+        if (isGone(child)) spool.loseLeases((lease) => leases.includes(lease))
+        else for (const lease of leases) leased.set(`${lease.id} ${destination}`, lease)
         const counts = spool.countsOf(destination)
         return { leases, waiting: counts.queued + counts.forwarding, nextDue: await spool.nextDue(destination) }
       },
@@ -178,8 +184,8 @@ export class Supervisor {
         if (before?.state !== state.state || before.code !== state.code) log.info('link', { destination, state: state.state, sentence: state.sentence })
       },
       testStep: ({ test, step }) => this.tests.step(test, step),
-    }
-    this.#worker('forward', number, (child) => this.#forwards.set(number, new Channel(child, service)), () => {
+    })
+    this.#worker('forward', number, (child) => this.#forwards.set(number, new Channel(child, service(child))), () => {
       this.#forwards.delete(number)
       this.tests.ended()
       // Which of them it died of is not known; one that does it again and again steps back.

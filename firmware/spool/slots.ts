@@ -114,12 +114,18 @@ export class Slots {
     await this.#options.files.unlink(id)
   }
 
-  /** Removes what stands ready: at the end, or when the tenant is erased. */
-  async clear(tenant?: string): Promise<void> {
-    for (const [of, ready] of this.#ready) {
-      if (tenant !== undefined && of !== tenant) continue
-      await this.#filling.get(of)?.catch(() => undefined)
+  /** Removes what stands ready: at the end. */
+  async clear(): Promise<void> {
+    for (const [tenant, ready] of this.#ready) {
+      await this.#filling.get(tenant)?.catch(() => undefined)
       for (const slot of ready.splice(0)) await this.drop(slot.id).catch(() => undefined)
     }
+  }
+
+  /** Removes all of a tenant, also what a worker is writing: it could never be read. */
+  async erase(tenant: string): Promise<void> {
+    await this.#filling.get(tenant)?.catch(() => undefined)
+    this.#ready.delete(tenant)
+    for (const slot of [...this.#known.values()]) if (slot.tenant === tenant) await this.drop(slot.id).catch(() => undefined)
   }
 }

@@ -389,7 +389,7 @@ export class Spool {
   /** Erases everything of a tenant, beginning with its key. @returns instances erased */
   async eraseTenant(tenant: string): Promise<number> {
     await this.#keys.erase(tenant)
-    await this.#slots.clear(tenant)
+    await this.#slots.erase(tenant)
     this.loseLeases((lease) => lease.facts.tenant === tenant)
     const count = await eraseRows(this.#ledger, tenant, (id) => this.#upkeep.bury(id))
     await eraseTraces(this.#ledger, tenant)

@@ -126,6 +126,6 @@ export class Slots {
   async erase(tenant: string): Promise<void> {
     await this.#filling.get(tenant)?.catch(() => undefined)
     this.#ready.delete(tenant)
-    for (const slot of [...this.#known.values()]) if (slot.tenant === tenant) await this.drop(slot.id).catch(() => undefined)
+    for (const slot of this.#known.values()) if (slot.tenant === tenant) await this.drop(slot.id).catch(() => undefined)
   }
 }

@@ -159,10 +159,11 @@ export class Store implements StoreSink {
       return
     }
     this.#checked = true
-    if (found.sopInstance !== this.#request.sopInstance)
-      this.#refuse(DOES_NOT_MATCH_CLASS, found.sopInstance ? '(0008,0018) differs from the command' : '(0008,0018) is missing')
-    else if (found.sopClass !== this.#request.sopClass)
-      this.#refuse(DOES_NOT_MATCH_CLASS, found.sopClass ? '(0008,0016) differs from the command' : '(0008,0016) is missing')
+    // What the data set leaves out disagrees with nothing: the image goes by what the command calls it.
+    if ((found.sopInstance ?? this.#request.sopInstance) !== this.#request.sopInstance)
+      this.#refuse(DOES_NOT_MATCH_CLASS, '(0008,0018) differs from the command')
+    else if ((found.sopClass ?? this.#request.sopClass) !== this.#request.sopClass)
+      this.#refuse(DOES_NOT_MATCH_CLASS, '(0008,0016) differs from the command')
   }
 
   #fail(error: unknown): void {

@@ -79,7 +79,8 @@ function ask(socketPath: string | undefined, method: string, path: string, body?
   if (socketPath === undefined) throw new Error('this tree was started without a control socket')
   return new Promise((resolve, reject) => {
     const headers = body === undefined ? {} : { 'content-type': 'application/json' }
-    const sent = request({ socketPath, method, path, headers, timeout: 30_000 }, (answer) => {
+    // A connection kept alive may be closed by the other side just as it is used again.
+    const sent = request({ socketPath, method, path, headers, timeout: 30_000, agent: false }, (answer) => {
       let text = ''
       answer.setEncoding('utf8').on('data', (part: string) => (text += part))
       answer.on('error', reject)

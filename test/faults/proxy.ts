@@ -5,6 +5,7 @@
  * INVARIANTS: a fault set now applies to connections open now and later, until `reopen`.
  * Bytes are counted as they leave for the far side, so `after` cuts are exact to the byte.
  */
+import { once } from 'node:events'
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { Connection, type Direction, type How, type Link, type Trigger } from './connection.ts'
 
@@ -138,9 +139,8 @@ export class Proxy implements Link {
       this.accepted -= 1
     }
     if (this.#server.listening) return
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject).listen(this.port, '127.0.0.1', resolve)
-    })
+    this.#server.listen(this.port, '127.0.0.1')
+    await once(this.#server, 'listening')
   }
 
   async close(): Promise<void> {

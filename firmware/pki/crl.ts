@@ -3,8 +3,7 @@
  * handshake; here they are asked about peers whose association is already up, about our own
  * certificate, and about dates.
  */
-import 'reflect-metadata'
-import { X509Crl } from '@peculiar/x509'
+import type { X509Crl } from '@peculiar/x509'
 import type { webcrypto, X509Certificate } from 'node:crypto'
 import { plainSerial } from './certificate.ts'
 
@@ -31,6 +30,9 @@ export async function readRevocationLists(pem: string, authorities: readonly X50
 }
 
 async function readList(pem: string, authorities: readonly X509Certificate[]): Promise<RevocationList> {
+  // 19 MB and 70 ms, which a process without a list is spared.
+  await import('reflect-metadata')
+  const { X509Crl } = await import('@peculiar/x509')
   const list = new X509Crl(new Uint8Array(Buffer.from(pem.replace(/-----[^-]+-----|\s/g, ''), 'base64')))
   for (const authority of authorities) {
     const publicKey = new Uint8Array(authority.publicKey.export({ type: 'spki', format: 'der' }))

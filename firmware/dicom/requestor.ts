@@ -4,7 +4,7 @@
  *
  * Failures are `Fault`s. Opening: ASSOCIATION_REFUSED (as `AssociationRejected`),
  * ASSOCIATION_SILENT, ASSOCIATION_BROKEN, FAR_SPEAKS_TLS, FAR_SPEAKS_OTHER. Sending: ASSOCIATION_LOST,
- * PROGRESS_STOPPED, ANSWER_MISSING; after any of them the association is over.
+ * ASSOCIATION_ABORTED (A-ABORT of the far side), PROGRESS_STOPPED, ANSWER_MISSING; after any of them the association is over.
  *
  * INVARIANTS: one operation at a time; a data set whose source fails is never completed, the
  * association is aborted instead, so the peer cannot take a part for the whole; an answer that
@@ -418,6 +418,7 @@ export class Association {
       if (opening) return new Fault('ASSOCIATION_BROKEN', { detail: end.detail })
       return new Fault('ASSOCIATION_LOST', { detail: `what it sent is not DICOM: ${end.detail}` })
     }
+    if (!opening && end.how === 'aborted' && end.by === 'peer') return new Fault('ASSOCIATION_ABORTED', { detail: end.detail })
     return new Fault(opening ? 'ASSOCIATION_BROKEN' : 'ASSOCIATION_LOST', { detail: end.detail })
   }
 }

@@ -115,6 +115,10 @@ export const ERRORS = {
     cause: 'The connection broke while sending: {detail}.',
     remedy: 'Nothing; it is tried again by itself.',
   },
+  ASSOCIATION_ABORTED: {
+    cause: 'The far side aborted the association while the image was sent: {detail}.',
+    remedy: 'Nothing; it is tried again by itself. If only this image meets it, the far side cannot read it: its log says why.',
+  },
   PROGRESS_STOPPED: {
     cause: 'The far side stopped taking data for {seconds} s.',
     remedy: 'Nothing; it is tried again by itself. If it stays so, test the connection.',

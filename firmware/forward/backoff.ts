@@ -9,7 +9,7 @@ const CAP_MILLIS = 5 * 60_000
 const LINK_CAP_MILLIS = 30_000
 
 const FREE_ATTEMPTS = 2
-const LINK: ReadonlySet<ErrorCode> = new Set(['ASSOCIATION_LOST', 'PROGRESS_STOPPED', 'ANSWER_MISSING', 'WORKER_DIED'])
+const LINK: ReadonlySet<ErrorCode> = new Set(['ASSOCIATION_LOST', 'ASSOCIATION_ABORTED', 'PROGRESS_STOPPED', 'ANSWER_MISSING', 'WORKER_DIED'])
 
 /**
  * The link broke under it: at first that says nothing about the instance, so it is due at once;

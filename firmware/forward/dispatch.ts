@@ -8,8 +8,10 @@
  * - Nothing is leased while the destination is down: what waits keeps its order in the spool.
  */
 import { Fault } from '../domain/errors.ts'
+import { LIMITS } from '../domain/limits.ts'
 import type { Lease, Outcome } from '../domain/spool.ts'
 import { backoffMillis } from './backoff.ts'
+import { Blame } from './blame.ts'
 import type { Carrier, ObjectSource, OpenLease, Outlet, Transport } from './outlet.ts'
 import { associationsWanted, meanOf } from './pacing.ts'
 
@@ -32,7 +34,7 @@ interface Parcel {
   readonly source: Promise<ObjectSource>
 }
 
-/** A7xx: the far side has no room for anything now; the whole destination pauses. */
+/** A7xx: the far side has no room for anything now; the whole destination pauses. But see blame.ts. */
 const PAUSE_FIRST_MILLIS = 1_000
 const PAUSE_CAP_MILLIS = 60_000
 /** A refused extra association is not asked for again for this long. */
@@ -41,6 +43,9 @@ const ADMITTED_MILLIS = 60_000
 export class Dispatch {
   readonly #options: DispatchOptions
   readonly #carriers = new Set<Carrier>()
+  /** Each carrier's life; it ends with what the carrier has in hand. */
+  readonly #lives = new Set<Promise<void>>()
+  readonly #blame = new Blame()
   #leases: Lease[] = []
   #idle: { carrier: Carrier; wake: (parcel: Parcel | undefined) => void }[] = []
   #opening = 0
@@ -82,12 +87,13 @@ export class Dispatch {
     this.#run(carrier)
   }
 
+  /** What is being sent is sent to its end and settled first; whoever cannot wait ends the process. */
   async close(): Promise<void> {
     this.#closed = true
     clearTimeout(this.#dueTimer)
     this.#returnLeases()
     for (const { wake } of this.#idle.splice(0)) wake(undefined)
-    await Promise.all([...this.#carriers].map((carrier) => carrier.close()))
+    await Promise.all(this.#lives)
   }
 
   get #paused(): boolean {
@@ -170,10 +176,12 @@ export class Dispatch {
   }
 
   #run(carrier: Carrier): void {
-    void this.#carry(carrier).finally(() => {
+    const life = this.#carry(carrier).finally(() => {
+      this.#lives.delete(life)
       this.#carriers.delete(carrier)
       if (this.#carriers.size === 0) this.#returnIfDown()
     })
+    this.#lives.add(life)
   }
 
   /** One carrier's life: the next parcel is opened while the present one is under way. */
@@ -196,9 +204,7 @@ export class Dispatch {
       }
       const following: Parcel | undefined = this.#paused ? undefined : this.#parcel()
       const outcome = await this.#sendOne(carrier, parcel)
-      this.#settle(parcel.lease, outcome)
-      if (outcome.event === 'stored') this.#pauseMillis = 0
-      if (outcome.status !== undefined && outcome.status >> 8 === 0xa7) this.#pause()
+      this.#judge(parcel.lease, outcome)
       if (!carrier.alive) {
         if (following) this.#putBack(following)
         if (outcome.event !== 'stored') this.#options.failed(new Fault('ASSOCIATION_LOST', { detail: outcome.detail ?? '' }))
@@ -207,8 +213,13 @@ export class Dispatch {
       this.#sendMillis = meanOf(this.#sendMillis, carrier.lastSendMillis)
       this.#waitMillis = meanOf(this.#waitMillis, carrier.lastWaitMillis)
       if (this.#leases.length < this.#carriers.size) void this.#pump()
+      if (this.#closed) {
+        if (following) this.#putBack(following)
+        break
+      }
       parcel = following ?? (await this.#next(carrier))
     }
+    if (this.#closed) this.#returnLeases()
     this.#carriers.delete(carrier)
     void this.#pump()
     await carrier.close()
@@ -225,6 +236,23 @@ export class Dispatch {
     } finally {
       await source?.close()
     }
+  }
+
+  /** Settles what was sent. What alone is refused, again and again, is held; only what may concern all makes a pause. */
+  #judge(lease: Lease, outcome: Outcome): void {
+    if (outcome.event === 'stored') {
+      this.#pauseMillis = 0
+      this.#blame.taken(lease.id)
+    }
+    // The far side's own word: a link that breaks says nothing about the instance.
+    const said = outcome.event === 'refused' && (outcome.status !== undefined || outcome.code === 'ASSOCIATION_ABORTED')
+    const alone = said ? this.#blame.refused(lease.id) : 0
+    if (alone < LIMITS.refusalsOfOne) this.#settle(lease, outcome)
+    else {
+      this.#blame.forget(lease.id)
+      this.#settle(lease, { ...outcome, event: 'rejected', detail: `${outcome.detail ?? ''}; alone refused ${alone} times` })
+    }
+    if (alone === 0 && outcome.status !== undefined && outcome.status >> 8 === 0xa7) this.#pause()
   }
 
   #settle(lease: Lease, outcome: Outcome): void {

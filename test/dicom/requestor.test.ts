@@ -258,7 +258,7 @@ function endless(): { data: DataSource; stopped: () => boolean } {
 
 t.test('in the middle of an image', async (t) => {
   const cases: [string, (peer: Script) => void, string, RegExp][] = [
-    ['A-ABORT', (peer) => peer.send(ABORT), 'ASSOCIATION_LOST', /aborted/],
+    ['A-ABORT', (peer) => peer.send(ABORT), 'ASSOCIATION_ABORTED', /aborted/],
     ['RST', (peer) => peer.socket.resetAndDestroy(), 'ASSOCIATION_LOST', /reset|closed/],
     ['FIN', (peer) => peer.socket.end(), 'ASSOCIATION_LOST', /closed/],
     ['early success', (peer) => peer.send(data(1, 3, storeRsp(1, 0))), 'ASSOCIATION_LOST', /before it had the whole image/],

@@ -5,9 +5,9 @@
  * Units are in the names: Bytes, Millis, or a plain count.
  */
 export const LIMITS = {
-  /** Largest PDU we accept, header included; advertised as Maximum Length (PS3.8 D.1). */
+  /** Largest variable field of a P-DATA-TF we accept; advertised as Maximum Length (PS3.8 D.1). */
   pduBytes: 256 * 1024,
-  /** Largest PDU we send to a peer that declares no limit (Maximum Length 0, PS3.8 D.1). */
+  /** Largest variable field of a P-DATA-TF we send, also to a peer that sets no limit or a higher one. */
   pduSendBytes: 256 * 1024,
   /** A-ASSOCIATE-RQ/AC: 128 contexts with many syntaxes each fit well inside. */
   associatePduBytes: 256 * 1024,
@@ -16,6 +16,8 @@ export const LIMITS = {
   /** One DIMSE command set, all its fragments together (PS3.7 6.3.1). */
   commandBytes: 16 * 1024,
 
+  /** A worker told to stop lets what it has in hand finish for so long; its supervisor kills it after 5 s. */
+  finishMillis: 4_000,
   /** How long a worker waits for its port, which the worker before it may still hold. */
   portMillis: 3_000,
   /** Connections that have not asked for an association yet; the oldest gives way to the newest. */
@@ -66,7 +68,7 @@ export const LIMITS = {
   /** Damaged indexes set aside; the oldest give way. */
   indexesSetAside: 2,
 
-  /** Attempts kept in one delivery's history. */
+  /** Why a delivery waits or is held, as kept with it. */
   reasonChars: 200,
   /** Rows one control answer lists. */
   listRows: 1000,
@@ -78,6 +80,11 @@ export const LIMITS = {
   controlBytes: 64 * 1024,
   /** One configuration file. */
   configBytes: 1024 * 1024,
+
+  /** Refusals of one instance, while others passed, after which a person must look: some minutes. */
+  refusalsOfOne: 8,
+  /** Refused instances that a destination remembers, so as to tell. */
+  refusedKept: 4096,
 
   /** One name resolution; a slower one is answered from the last good answer if there is one. */
   nameMillis: 5_000,

@@ -2,6 +2,7 @@
  * The one configuration schema. It validates the file, types the code, and (later) draws the form
  * on the page; `restart` in a field's metadata says that a change needs a restart.
  */
+import { isIP } from 'node:net'
 import { z } from 'zod'
 import { isAeTitle, isName, isUid } from '../domain/identifier.ts'
 import { CONFIGURABLE } from '../domain/limits.ts'
@@ -14,9 +15,7 @@ const percent = z.number().min(1).max(99)
 const orAny = <T extends z.ZodType<string>>(one: T) => z.union([z.literal('*'), one])
 
 /** An address, or a network as address/prefix length, IPv4 or IPv6. */
-const network = z
-  .string()
-  .regex(/^[0-9a-fA-F:.]+(\/\d{1,3})?$/, 'must be an IP address or a network such as 192.168.1.0/24 or fd00::/8')
+const network = z.string().refine(isNetwork, 'must be an IP address or a network such as 192.168.1.0/24 or fd00::/8')
 
 const listener = z.strictObject({
   name: name.describe('How routes, log and status call this listener.'),
@@ -118,10 +117,19 @@ export const configSchema = z
         complain(['listeners', i], 'a plain listener of a hub needs a tenant: without a certificate nothing else says whose images these are')
       if (l.tenant !== undefined && (config.role === 'box' || l.protocol === 'dicom-tls'))
         complain(['listeners', i, 'tenant'], 'the tenant comes from the certificate here, never from the configuration')
+      if (l.certificates !== undefined && l.protocol === 'dicom')
+        complain(['listeners', i, 'certificates'], 'a plain listener sees no certificates: nobody could come in')
     })
     if (config.spool.lowWaterPercent >= config.spool.highWaterPercent)
       complain(['spool', 'lowWaterPercent'], 'must be lower than highWaterPercent')
   })
+
+function isNetwork(text: string): boolean {
+  const [address = '', prefix, ...rest] = text.split('/')
+  const family = address.includes('%') ? 0 : isIP(address)
+  if (family === 0 || rest.length > 0) return false
+  return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= (family === 4 ? 32 : 128))
+}
 
 function unique(items: readonly { name: string }[], where: string, complain: (path: (string | number)[], message: string) => void) {
   const seen = new Set<string>()

@@ -58,6 +58,7 @@ export class Acceptor {
   #phase: 'message' | 'idle' | 'ours' = 'ours'
   #mark = 0
   #finishing: string | undefined
+  #over: (() => void) | undefined
   #stores = 0
   #refusals = 0
 
@@ -115,10 +116,16 @@ export class Acceptor {
   /**
    * After the message at hand, if there is one, is answered. Releasing is the requestor's right,
    * so between messages an A-ABORT is all an acceptor has (PS3.8 7.2, 7.3).
+   *
+   * @returns when it is over; the peer may still have to close the socket
    */
-  finish(detail: string): void {
+  finish(detail: string): Promise<void> {
     this.#finishing = detail
     if (this.#message === undefined && !this.#messages.midway) this.abort(detail)
+    if (this.#connection.end !== undefined) return Promise.resolve()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#over = resolve
+    return promise
   }
 
   #associate(_type: PduType, body: Buffer): void {
@@ -322,6 +329,7 @@ export class Acceptor {
     const sink = this.#message?.sink
     this.#message = undefined
     sink?.abort(end.detail)
+    this.#over?.()
   }
 
   /** Not an expected failure: the peer gets its A-ABORT, the process the error. */

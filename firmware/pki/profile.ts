@@ -51,17 +51,21 @@ const profile = {
 const material = ({ cert, key, ca, crl }: TlsMaterial) => ({ cert, key, ca, ...(crl === undefined ? {} : { crl }) })
 
 /**
- * For `tls.createServer` and `server.setSecureContext`. The handshake lets everybody through:
- * the caller must ask `judgePeer` on `secureConnection` before it reads a byte, since only so can
- * the reason for a refusal be named (with `rejectUnauthorized` the server sees but a reset).
+ * What a server does in every handshake. Node takes it only when the server is made; so one that
+ * is made before its identity is there needs it, too, or it would never ask for certificates.
+ *
+ * The handshake lets everybody through: the caller must ask `judgePeer` on `secureConnection`
+ * before it reads a byte, since only so can the reason for a refusal be named (with
+ * `rejectUnauthorized` the server sees but a reset).
  */
-export const serverOptions = (identity: TlsMaterial): TlsOptions => ({
-  ...profile,
-  ...material(identity),
+export const serverManners = {
   requestCert: true,
   rejectUnauthorized: false,
   handshakeTimeout: LIMITS.handshakeMillis,
-})
+} as const satisfies TlsOptions
+
+/** For `tls.createServer` and `server.setSecureContext`. */
+export const serverOptions = (identity: TlsMaterial): TlsOptions => ({ ...profile, ...material(identity), ...serverManners })
 
 /**
  * For `tls.connect` on an open socket. Again the caller must ask `judgePeer`.

@@ -14,10 +14,11 @@ import type { Log } from '../domain/log.ts'
 import type { CertificateFacts } from '../pki/certificate.ts'
 import { judgeTlsFailure } from '../pki/failure.ts'
 import type { IdentityFolder } from '../pki/folder.ts'
-import { serverOptions } from '../pki/profile.ts'
+import { serverManners, serverOptions } from '../pki/profile.ts'
 import { judgePeer } from '../pki/verdict.ts'
 import type { Admission, Knock } from './intake.ts'
-import { answerContexts, plainAddress, refuse, REJECT } from './policy.ts'
+import { plainAddress } from './peers.ts'
+import { answerContexts, refuse, REJECT } from './policy.ts'
 import type { Refusal, Rules } from './policy.ts'
 import { Store } from './store.ts'
 import type { StoreRoom } from './store.ts'
@@ -56,6 +57,7 @@ interface Guest {
   acceptor?: Acceptor
 }
 
+const STOPPING = 'this end is stopping'
 const PORT_AGAIN_MILLIS = 100
 /** Connections the kernel holds until we take them. */
 const BACKLOG = 511
@@ -74,7 +76,7 @@ export class Listener {
     this.#options = options
     const { identity } = options
     if (identity) {
-      const server = tls.createServer(identity.current ? serverOptions(identity.current) : {})
+      const server = tls.createServer(identity.current ? serverOptions(identity.current) : serverManners)
       identity.serve(server)
       server.on('connection', (socket: net.Socket) => this.#knock(socket))
       server.on('secureConnection', (socket) => this.#secured(socket, identity))
@@ -95,8 +97,8 @@ export class Listener {
     for (let host = address; ; ) {
       const code = await this.#listenOn(host)
       if (code === undefined) break
-      // A kernel without IPv6.
-      if (code === 'EAFNOSUPPORT' && host === '::') host = '0.0.0.0'
+      // A kernel without IPv6, or one that has it switched off.
+      if ((code === 'EAFNOSUPPORT' || code === 'EADDRNOTAVAIL') && host === '::') host = '0.0.0.0'
       // The worker before us may not have let go of it yet.
       else if (code === 'EADDRINUSE' && this.#room.now() < until) await sleep(PORT_AGAIN_MILLIS)
       else throw new Fault(PORT_CODES[code] ?? 'PORT_FAILED', { address, port, detail: code })
@@ -122,11 +124,21 @@ export class Listener {
     })
   }
 
-  /** Takes no more connections and ends what is between two messages. */
-  close(): void {
+  /**
+   * Takes no more connections. Resolves when nobody is in the middle of a message any more: each
+   * gets its answer, and then an A-ABORT; whoever is not through after `graceMillis` gets only that.
+   */
+  async close(graceMillis: number): Promise<void> {
     this.#server.close()
     for (const socket of this.#knocking.values()) socket.destroy()
-    for (const { acceptor } of this.#guests) acceptor?.finish('this end is stopping')
+    const finished = [...this.#guests].map(async ({ acceptor }) => acceptor?.finish(STOPPING))
+    const grace = new AbortController()
+    await Promise.race([Promise.all(finished), sleep(graceMillis, undefined, { signal: grace.signal }).catch(() => {})])
+    grace.abort()
+    for (const { acceptor, socket } of this.#guests) {
+      acceptor?.abort(STOPPING)
+      socket.destroySoon()
+    }
   }
 
   get associations(): number {
@@ -152,8 +164,10 @@ export class Listener {
       if (this.#knocking.get(key) === socket) this.#knocking.delete(key)
     })
     if (this.#knocking.size > this.#room.limits.knocking) {
-      const [oldest] = this.#knocking.values()
-      oldest?.destroy()
+      const [oldest] = this.#knocking.entries()
+      // At once, not when its end is told: several may come in one turn, and each displaces one.
+      this.#knocking.delete(oldest?.[0] ?? '')
+      oldest?.[1].destroy()
     }
   }
 
@@ -194,10 +208,11 @@ export class Listener {
     let admission: number | undefined
     let source = { listener: name, callingAe: '', calledAe: '', peer: guest.peer }
     let tenant = ''
+    let gone = false
     this.#guests.add(guest)
     guest.acceptor = new Acceptor(guest.socket, {
       request: async (request): Promise<Decision> => {
-        source = { ...source, callingAe: request.callingAe, calledAe: request.calledAe }
+        source = { ...source, callingAe: shown(request.callingAe), calledAe: shown(request.calledAe) }
         const knock: Knock = { ...source, certificate: guest.certificate?.subject }
         const refused = (refusal: Refusal): Decision => {
           intake.refused(knock, refusal.code, refusal.fields)
@@ -208,6 +223,11 @@ export class Listener {
         tenant = entry
         const admitted = await intake.admit(knock, tenant).catch(asRefusal)
         if ('refused' in admitted) return refused({ code: admitted.refused, fields: admitted.fields, reject: REJECT.localLimit })
+        if (gone) {
+          // It left while the supervisor was asked; nobody else would ever give its place back.
+          intake.closed(admitted.admission, { how: 'lost', stores: 0 })
+          return { reject: REJECT.noReason }
+        }
         admission = admitted.admission
         this.#knocking.delete(endOf(guest.socket))
         this.#room.slots.prepare(tenant)
@@ -215,6 +235,7 @@ export class Listener {
       },
       store: (request) => new Store(this.#room, request, tenant, source),
       closed: (end) => {
+        gone = true
         this.#guests.delete(guest)
         if (admission !== undefined) intake.closed(admission, { how: end.how, stores: end.stores })
         else if (end.how === 'malformed') this.#tell(guest, new Fault('NOT_DICOM', { detail: end.detail }))
@@ -232,7 +253,11 @@ export class Listener {
     if (refusal) return refusal
     const tenant = tenantOf(guest.certificate)
     if (typeof tenant !== 'string') return tenant
-    if (!hasRoute(tenant)) return { code: 'ROUTE_MISSING', fields: { from: `${name} of tenant ${tenant}` }, reject: REJECT.noReason }
+    if (!hasRoute(tenant)) {
+      const named = guest.certificate?.tenant === tenant
+      const why = named ? { code: 'TENANT_UNKNOWN', fields: { tenant } } as const : { code: 'ROUTE_MISSING', fields: { from: name } } as const
+      return { ...why, reject: REJECT.noReason }
+    }
     return tenant
   }
 }
@@ -246,3 +271,5 @@ function asRefusal(error: unknown): Admission {
 /** A TLS socket and the TCP socket below it have this in common. */
 const endOf = (socket: net.Socket): string => `${socket.remoteAddress} ${socket.remotePort}`
 const peerOf = (socket: net.Socket): string => plainAddress(socket.remoteAddress ?? '')
+/** An AE title is any 16 bytes a stranger likes; what is kept and shown of it is one (PS3.5 6.2, VR AE). */
+const shown = (title: string): string => title.replace(/[^\x20-\x5b\x5d-\x7e]/g, '?')

@@ -3,18 +3,18 @@
  *
  * Refusals use the result, source and reason of PS3.8 Table 9-21.
  */
-import net from 'node:net'
 import type { AssociateRequest, ContextAnswer, RejectReason } from '../dicom/acceptor.ts'
 import { isStorageClass, VERIFICATION } from '../dicom/sop-classes.ts'
 import { EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, isAcceptable } from '../dicom/transfer-syntaxes.ts'
-import { causeOf } from '../domain/errors.ts'
 import type { ErrorCode } from '../domain/errors.ts'
+import type { Peers } from './peers.ts'
 
 /** What a listener lets in; the matching part of the configuration. */
 export interface Rules {
   readonly aeTitles: readonly string[]
   readonly callers: readonly string[]
-  readonly peers: readonly string[]
+  readonly peers: Peers
+  /** Common names; present: whoever shows no certificate stays outside as well. */
   readonly certificates?: readonly string[] | undefined
   readonly sopClasses: ReadonlySet<string>
   readonly transferSyntaxes: readonly string[]
@@ -35,48 +35,30 @@ export interface Refusal {
 const PERMANENT = 1
 const TRANSIENT = 2
 const SERVICE_USER = 1
+/** Service provider, presentation related function. */
 const PRESENTATION = 3
 
 export const REJECT = {
   noReason: { result: PERMANENT, source: SERVICE_USER, reason: 1 },
   callingAe: { result: PERMANENT, source: SERVICE_USER, reason: 3 },
   calledAe: { result: PERMANENT, source: SERVICE_USER, reason: 7 },
-  congestion: { result: TRANSIENT, source: PRESENTATION, reason: 1 },
   localLimit: { result: TRANSIENT, source: PRESENTATION, reason: 2 },
 } as const satisfies Record<string, RejectReason>
 
 const refusal = (code: ErrorCode, fields: Refusal['fields'], reject: RejectReason): Refusal => ({ code, fields, reject })
 
-/** One line for log and status. */
-export const refusalText = (refused: Refusal): string => causeOf(refused.code, refused.fields)
-
 const admits = (list: readonly string[], value: string): boolean => list.includes('*') || list.includes(value)
 
 /** @returns undefined when the caller may come in. */
 export function refuse(request: AssociateRequest, rules: Rules, caller: Caller): Refusal | undefined {
-  if (!peerMatches(rules.peers, caller.peer)) return refusal('PEER_UNKNOWN', { peer: caller.peer }, REJECT.noReason)
-  if (rules.certificates && caller.certificate && !rules.certificates.includes(caller.certificate.commonName))
-    return refusal('CERTIFICATE_UNKNOWN', { subject: caller.certificate.commonName }, REJECT.noReason)
+  if (!rules.peers.admits(caller.peer)) return refusal('PEER_UNKNOWN', { peer: caller.peer }, REJECT.noReason)
+  if (rules.certificates && !(caller.certificate && rules.certificates.includes(caller.certificate.commonName)))
+    return refusal('CERTIFICATE_UNKNOWN', { subject: caller.certificate?.commonName ?? '(none)' }, REJECT.noReason)
   if (!admits(rules.aeTitles, request.calledAe))
     return refusal('CALLED_AE_UNKNOWN', { called: request.calledAe, accepted: rules.aeTitles.join(', ') }, REJECT.calledAe)
   if (!admits(rules.callers, request.callingAe))
     return refusal('CALLING_AE_UNKNOWN', { calling: request.callingAe }, REJECT.callingAe)
   return undefined
-}
-
-/** An IPv4 address that came in through an IPv6 socket, as IPv4. */
-export const plainAddress = (address: string): string => address.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, '')
-
-function peerMatches(list: readonly string[], peer: string): boolean {
-  if (list.includes('*')) return true
-  const blocks = new net.BlockList()
-  for (const entry of list) {
-    const [address = '', prefix] = entry.split('/')
-    const family = net.isIPv6(address) ? 'ipv6' : 'ipv4'
-    if (prefix === undefined) blocks.addAddress(address, family)
-    else blocks.addSubnet(address, Number(prefix), family)
-  }
-  return blocks.check(peer, net.isIPv6(peer) ? 'ipv6' : 'ipv4')
 }
 
 /** Results of PS3.8 Table 9-18. */

@@ -4,12 +4,14 @@
  */
 import path from 'node:path'
 import { Fault } from '../domain/errors.ts'
+import { LIMITS } from '../domain/limits.ts'
 import { targetsOf } from '../domain/route.ts'
 import { IdentityFolder } from '../pki/folder.ts'
 import { makeLog } from '../platform/log.ts'
 import type { Intake } from '../receive/intake.ts'
 import { Listener } from '../receive/listener.ts'
 import type { ListenerRoom } from '../receive/listener.ts'
+import { Peers } from '../receive/peers.ts'
 import { Slots } from '../receive/slots.ts'
 import { ObjectWriter } from '../spool/object/writer.ts'
 import { Channel } from '../supervisor/channel.ts'
@@ -56,7 +58,7 @@ export async function runReceiving(): Promise<void> {
       rules: {
         aeTitles: config.aeTitles,
         callers: config.callers,
-        peers: config.peers,
+        peers: new Peers(config.peers),
         certificates: config.certificates,
         sopClasses: new Set(settings.accept.sopClasses),
         transferSyntaxes: settings.accept.transferSyntaxes,
@@ -76,7 +78,8 @@ export async function runReceiving(): Promise<void> {
   }
   channel.note('ready', { pid: process.pid })
   await untilTold()
-  for (const listener of listeners) listener.close()
+  // What a modality is in the middle of is finished and answered; what it says after that is not.
+  await Promise.all(listeners.map((listener) => listener.close(LIMITS.finishMillis)))
   for (const folder of identities.values()) folder.close()
   slots.giveBackAll()
 }

@@ -31,7 +31,7 @@ export class Script {
   }
   static async to(port: number): Promise<Script> {
     const socket = net.connect(port, '127.0.0.1')
-    await new Promise((resolve) => socket.once('connect', resolve))
+    await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject))
     return new Script(socket)
   }
   /** A server for one association; `play` runs with each caller. */

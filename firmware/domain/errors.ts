@@ -116,7 +116,7 @@ export const ERRORS = {
     remedy: 'Nothing; it is tried again by itself.',
   },
   ASSOCIATION_ABORTED: {
-    cause: 'The far side aborted the association while the image was sent: {detail}.',
+    cause: 'The far side broke off while the image was sent: {detail}.',
     remedy: 'Nothing; it is tried again by itself. If only this image meets it, the far side cannot read it: its log says why.',
   },
   PROGRESS_STOPPED: {

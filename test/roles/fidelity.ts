@@ -73,7 +73,7 @@ async function open(): Promise<Room> {
   // Some files are one image in several syntaxes: +uf keeps them apart.
   const unique = { options: ['+uf'], noDelay: true }
   // A data set that ends too early keeps DCMTK waiting for the rest, in Orthanc for 30 s as a rule.
-  const impatient = { noDelay: true, settings: { DicomScpTimeout: 2 } }
+  const impatient = { noDelay: true, settings: { DicomScpTimeout: 4 } }
   const [scp, aloneScp, pacs, alonePacs] = await Promise.all([storescp(unique), storescp(unique), orthanc(impatient), orthanc(impatient)])
   const pair = await startPair({ idle: true })
   pair.hub.configure({

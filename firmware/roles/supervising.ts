@@ -14,6 +14,7 @@ import type { Log } from '../domain/log.ts'
 import { diskSpace } from '../platform/disk.ts'
 import { chooseCipher } from '../platform/host.ts'
 import { makeLog } from '../platform/log.ts'
+import { beSmall } from '../platform/memory.ts'
 import { Service } from '../platform/service.ts'
 import { version } from '../platform/version.ts'
 import { Spool } from '../spool/spool.ts'
@@ -37,6 +38,7 @@ object a line.
   if (typeof parsed === 'number') return parsed
   const { config } = parsed.values
   if (config === undefined) return wrongCall('--config FILE is needed', help)
+  beSmall()
   const settings = settingsOf(config)
   if (!settings) return EXIT.usage
   if (settings.role !== role.name) return wrongCall(`${config} is the configuration of a ${settings.role}`, help)

@@ -30,14 +30,6 @@ const PING_MILLIS = 5_000
 /** How long a worker may take to finish what it has in hand when asked to stop. */
 const STOP_MILLIS = 5_000
 
-/**
- * Payload goes through buffers outside the heap, each used once. The third lets V8 collect the
- * used ones when they are some 20 MB, not 50: 10–40 MB less at the peak, for no more CPU time.
- */
-const SMALL = ['--max-semi-space-size=2', '--max-old-space-size=128', '--scavenger-max-new-space-capacity-mb=8']
-/** Has the C library give freed memory back to the system (mallopt(3)). */
-const THRIFTY = { MALLOC_ARENA_MAX: '2', MALLOC_TRIM_THRESHOLD_: '1048576' }
-
 export class Worker {
   readonly #options: WorkerOptions
   #child: ChildProcess | undefined
@@ -63,9 +55,8 @@ export class Worker {
   #start(): void {
     const { kind, number, main } = this.#options
     const child = fork(main, ['worker', kind], {
-      execArgv: [...process.execArgv, ...SMALL],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-      env: { ...process.env, ...THRIFTY, SALLYPORT_WORKER: String(number), UV_THREADPOOL_SIZE: '8' },
+      env: { ...process.env, SALLYPORT_WORKER: String(number), UV_THREADPOOL_SIZE: '8' },
     })
     this.#child = child
     this.#startedAt = Date.now()

@@ -63,8 +63,6 @@ export const LIMITS = {
   changesPerBatch: 256,
   /** Unlinked files whose mark in the index is removed together with the next ones. */
   graves: 64,
-  /** Files that could not be understood, kept for a person to look at; the oldest give way. */
-  quarantine: 1000,
   /** Damaged indexes set aside; the oldest give way. */
   indexesSetAside: 2,
 

@@ -6,7 +6,6 @@ import { mkdir, open as openFile, readdir, rename, rmdir, unlink } from 'node:fs
 import { dirname, join } from 'node:path'
 import { isObjectId } from '../domain/identifier.ts'
 import type { ObjectId } from '../domain/identifier.ts'
-import { LIMITS } from '../domain/limits.ts'
 import { BUCKET_MILLIS, EXTENSION, bucketAt, bucketOf, pathOf } from './object/id.ts'
 
 const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code
@@ -67,20 +66,31 @@ export class ObjectFiles {
   /**
    * Creates empty files of ids made now, and syncs their folder (and the folder's own entry) once
    * for all: the acknowledgement of an image later costs no directory sync.
+   * @throws the error of the file system; none of the files is left then
    */
   async prepare(ids: readonly ObjectId[]): Promise<void> {
-    const folders = new Map<string, ObjectId[]>()
-    for (const id of ids) folders.set(bucketOf(id), [...(folders.get(bucketOf(id)) ?? []), id])
-    for (const [bucket, members] of folders) {
-      const folder = join(this.#objects, bucket)
-      // Also where it exists: a process that was killed may have made it and not come to sync it.
-      if (bucket !== this.#durableBucket) {
-        await mkdir(folder, { recursive: true, mode: 0o700 })
-        await syncDirectory(this.#objects)
-        this.#durableBucket = bucket
+    const made: ObjectId[] = []
+    try {
+      for (const bucket of new Set(ids.map(bucketOf))) {
+        const folder = join(this.#objects, bucket)
+        // Also where it exists: a process that was killed may have made it and not come to sync it.
+        if (bucket !== this.#durableBucket) {
+          await mkdir(folder, { recursive: true, mode: 0o700 })
+          await syncDirectory(this.#objects)
+          this.#durableBucket = bucket
+        }
+        const members = ids.filter((id) => bucketOf(id) === bucket)
+        const tries = await Promise.allSettled(members.map((id) => createEmpty(this.pathOf(id)).then(() => made.push(id))))
+        const failed = tries.find((one) => one.status === 'rejected')
+        if (failed) throw failed.reason
+        await syncDirectory(folder)
       }
-      await Promise.all(members.map((id) => createEmpty(this.pathOf(id))))
-      await syncDirectory(folder)
+    } catch (error) {
+      // The folder may be what is missing.
+      this.#durableBucket = ''
+      // Only what was made here: an id that was taken is an object. What stays is empty, and found so.
+      await Promise.all(made.map((id) => this.unlink(id).catch(() => undefined)))
+      throw error
     }
   }
 
@@ -113,22 +123,22 @@ export class ObjectFiles {
     for (const bucket of this.#emptied) {
       if (bucket >= present) continue
       this.#emptied.delete(bucket)
+      // The clock may come back to it.
+      if (bucket === this.#durableBucket) this.#durableBucket = ''
       // Not empty, or gone: both are as they should be.
       await rmdir(join(this.#objects, bucket)).catch(() => undefined)
     }
   }
 
-  /** Sets a file aside for a person to look at; the oldest give way above LIMITS.quarantine. */
+  /** Sets a file aside for a person to look at. It counts as used disk, and only a person removes it. */
   async quarantine({ id, path }: Found): Promise<void> {
     await rename(path, join(this.#quarantine, id + EXTENSION))
     this.#emptied.add(bucketOf(id))
-    const names = await this.quarantined()
-    for (const name of names.slice(0, Math.max(0, names.length - LIMITS.quarantine))) await unlink(join(this.#quarantine, name))
   }
 
-  /** Names of the files set aside, oldest first. */
-  async quarantined(): Promise<string[]> {
-    return (await readdir(this.#quarantine)).filter((name) => name.endsWith(EXTENSION)).sort()
+  /** How many files are set aside. */
+  async quarantined(): Promise<number> {
+    return (await readdir(this.#quarantine)).filter((name) => name.endsWith(EXTENSION)).length
   }
 }
 

@@ -55,7 +55,9 @@ export const GONE = 'the file is gone'
 /** A disk that cannot give back the file is as bad as one that altered it, for what follows here. */
 export async function examine(found: Found, keyOf: KeyOf, whole: boolean): Promise<Sound | Unsound> {
   try {
-    return await (whole ? verifyObject : inspect)(found.path, keyOf)
+    const state = await (whole ? verifyObject : inspect)(found.path, keyOf)
+    if (state.kind === 'complete' && state.facts.id !== found.id) return { kind: 'damaged', reason: 'it is a copy of another' }
+    return state
   } catch (error) {
     const code = error instanceof Fault ? error.code : ((error as NodeJS.ErrnoException).code ?? String(error))
     if (code === 'ENOENT' || code === 'OBJECT_MISSING') return { kind: 'damaged', reason: GONE }
@@ -63,13 +65,31 @@ export async function examine(found: Found, keyOf: KeyOf, whole: boolean): Promi
   }
 }
 
-/** Takes a complete file in as an instance. @returns false when it is a repetition of another */
+/**
+ * Takes a complete file in as an instance.
+ * What it replaces has a grave then, which is seen to when all has been laid beside each other.
+ * @returns false when it is a repetition of one that was delivered or that is itself whole
+ */
 export async function adopt(index: Index, ground: Ground, sound: Sound): Promise<boolean> {
   const { facts, preamble } = sound
-  const arrival = { facts, sealing: preamble, targets: ground.targets(facts.source.listener, facts.tenant), now: ground.now(), unusable: [] }
-  const { outcome } = await index.transact({ keys: arrivalKeys(arrival), impatient: true, apply: (view) => arrive(view, arrival) })
-  if (outcome.kind !== 'duplicate') ground.log.warn('adopted', { id: facts.id, sopInstance: facts.sopInstance })
-  return outcome.kind !== 'duplicate'
+  const unusable: ObjectId[] = []
+  for (;;) {
+    const arrival = { facts, sealing: preamble, targets: ground.targets(facts.source.listener, facts.tenant), now: ground.now(), unusable }
+    const { outcome } = await index.transact({ keys: arrivalKeys(arrival), impatient: true, apply: (view) => arrive(view, arrival) })
+    if (outcome.kind !== 'duplicate') {
+      ground.log.warn('adopted', { id: facts.id, sopInstance: facts.sopInstance })
+      return true
+    }
+    if (!(await isSpoilt(index.database, ground, outcome.of))) return false
+    unusable.push(outcome.of)
+  }
+}
+
+/** An instance that waits, and whose bytes are gone or altered: nothing may be given up because of it. */
+async function isSpoilt(database: Database, { files, keyOf }: Ground, id: ObjectId): Promise<boolean> {
+  if ((await database.get(rowKey(id))) === undefined) return false
+  const state = await examine({ id, path: files.pathOf(id) }, keyOf, true)
+  return state.kind !== 'complete'
 }
 
 /** Files examined at once while an index is made. */

@@ -2,7 +2,6 @@
  * Prepared, empty object files: made ahead in batches, so that the way to an acknowledgement
  * contains no creation of files and no sync of directories.
  */
-import { stat } from 'node:fs/promises'
 import type { ObjectId } from '../domain/identifier.ts'
 import type { Slot } from '../domain/spool.ts'
 import type { ObjectFiles } from './files.ts'
@@ -73,7 +72,7 @@ export class Slots {
     try {
       await files.prepare(made.map((slot) => slot.id))
     } catch (error) {
-      for (const slot of made) await this.drop(slot.id).catch(() => undefined)
+      for (const slot of made) this.#known.delete(slot.id)
       throw error
     }
     ready.push(...made)
@@ -94,21 +93,15 @@ export class Slots {
     this.#out.delete(id)
   }
 
-  /** Nobody writes to it any more: still empty it stands ready again, else its file goes. */
+  /**
+   * Nobody writes to it any more: its file goes. It is not given out again, not even empty: that
+   * who had it will never write to it again is only what they say.
+   */
   async giveBack(id: ObjectId): Promise<void> {
-    const slot = this.#known.get(id)
-    // Twice would be two writers in one file.
-    if (!slot || !this.#out.delete(id)) return
-    const ready = this.#ready.get(slot.tenant)
-    const empty = await stat(slot.path).then(
-      (stats) => stats.size === 0,
-      () => false,
-    )
-    if (empty && ready && ready.length < this.#options.slots) ready.push(slot)
-    else await this.drop(id)
+    if (this.#out.delete(id)) await this.#drop(id)
   }
 
-  async drop(id: ObjectId): Promise<void> {
+  async #drop(id: ObjectId): Promise<void> {
     this.#known.delete(id)
     this.#out.delete(id)
     await this.#options.files.unlink(id)
@@ -118,7 +111,7 @@ export class Slots {
   async clear(): Promise<void> {
     for (const [tenant, ready] of this.#ready) {
       await this.#filling.get(tenant)?.catch(() => undefined)
-      for (const slot of ready.splice(0)) await this.drop(slot.id).catch(() => undefined)
+      for (const slot of ready.splice(0)) await this.#drop(slot.id).catch(() => undefined)
     }
   }
 
@@ -126,6 +119,6 @@ export class Slots {
   async erase(tenant: string): Promise<void> {
     await this.#filling.get(tenant)?.catch(() => undefined)
     this.#ready.delete(tenant)
-    for (const slot of this.#known.values()) if (slot.tenant === tenant) await this.drop(slot.id).catch(() => undefined)
+    for (const slot of this.#known.values()) if (slot.tenant === tenant) await this.#drop(slot.id).catch(() => undefined)
   }
 }

@@ -402,7 +402,7 @@ export class Spool {
     if (this.#ledger.failure || this.#closed) return
     try {
       await this.#upkeep.run()
-      this.#quarantined = (await this.#files.quarantined()).length
+      this.#quarantined = await this.#files.quarantined()
     } catch (error) {
       this.#ledger.readFailed(error)
     }
@@ -436,7 +436,7 @@ export class Spool {
   }
 
   async #reconciled(): Promise<void> {
-    this.#quarantined = (await this.#files.quarantined()).length
+    this.#quarantined = await this.#files.quarantined()
     await this.#upkeep.run()
     for (const destination of this.#ledger.tally.destinations()) this.#wake(destination)
   }

@@ -2,6 +2,7 @@
  * Both ends of an object file: preamble and header at its beginning, trailer and footer at its
  * end. Everything that can be known of a file without reading its data set.
  */
+import { impossibleFact } from '../../domain/facts.ts'
 import { LIMITS } from '../../domain/limits.ts'
 import type { ObjectFacts, ObjectHeader, ObjectTrailer } from '../../domain/spool.ts'
 import { FOOTER_BYTES, layOut, parseFooter, parsePreamble } from './format.ts'
@@ -61,14 +62,21 @@ function unsealEnds(head: Buffer, tail: Buffer, opening: Opening, layout: Layout
   const end = tail.length - FOOTER_BYTES
   const trailer = sealer.open(layout.chunks + 1, KIND.trailer, tail.subarray(end - trailerBytes, end))
   if (trailer === undefined) return damaged('trailer does not open')
-  // What opens was written by us: from here on a contradiction is a defect, but is reported alike.
-  const facts = {
-    ...(JSON.parse(header.toString()) as ObjectHeader),
-    ...(JSON.parse(trailer.toString()) as ObjectTrailer),
-  }
+  // What opens was written by a receive worker, and is believed as little as the worker.
+  const facts = { ...(jsonOf(header) as ObjectHeader), ...(jsonOf(trailer) as ObjectTrailer) }
+  const impossible = impossibleFact(facts)
+  if (impossible !== undefined) return damaged(`impossible: ${impossible}`)
   if (facts.id !== preamble.id || facts.tenant !== preamble.tenant) return damaged('header contradicts preamble')
   if (facts.bytes !== layout.plainBytes) return damaged('length contradicts trailer')
   return { preamble, facts, layout, sealer }
+}
+
+function jsonOf(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString())
+  } catch {
+    return undefined
+  }
 }
 
 /** Reads and parses both ends of an open file. */

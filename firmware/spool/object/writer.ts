@@ -57,7 +57,7 @@ export class ObjectWriter {
 
   private constructor(slot: Slot, header: ObjectHeader) {
     this.#slot = slot
-    // Random even though the key is fresh: a slot given back unused is given out again with its key.
+    // Random even though the key is of this file alone: a second file under one key and nonce would betray both.
     const prefix = randomFillSync(Buffer.alloc(PREFIX_BYTES))
     this.#sealer = new Sealer(slot.cipher, Buffer.from(slot.key, 'base64'), prefix)
     const plain = Buffer.from(JSON.stringify(header))

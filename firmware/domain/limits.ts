@@ -59,6 +59,10 @@ export const LIMITS = {
   wholeBytes: 1024 * 1024 + 64 * 1024,
   /** Age at which the last measurement of the disk is repeated. */
   waterMillis: 1_000,
+  /** Versions of one SOP Instance UID a new arrival is compared with, the newest: a device may give all its images one UID. */
+  versions: 64,
+  /** Longest time to the next attempt of one delivery; what is to wait longer was written under a wrong clock. */
+  delayMillis: 5 * 60_000,
   /** Changes of the index written in one synchronised batch. */
   changesPerBatch: 256,
   /** Unlinked files whose mark in the index is removed together with the next ones. */

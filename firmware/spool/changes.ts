@@ -10,7 +10,7 @@ import { LIMITS } from '../domain/limits.ts'
 import type { Target } from '../domain/route.ts'
 import type { CommitOutcome, ObjectFacts, Outcome, Receipt, Slot } from '../domain/spool.ts'
 import type { Copy, StoredDelivery, StoredRow, StudyRow } from './rows.ts'
-import { copiesKey, endedKey, expiryKey, graveKey, receiptKey, rowKey, studyKey } from './rows.ts'
+import { copiesKey, endedKey, expiryKey, graveKey, isDue, receiptKey, rowKey, studyKey } from './rows.ts'
 import { changeKeys, copyOf } from './view.ts'
 import type { View } from './view.ts'
 
@@ -27,6 +27,7 @@ export interface Arrival {
   readonly sealing: Sealing
   readonly targets: readonly Target[]
   readonly now: number
+  readonly duplicateWindowMillis: number
   /** Ids whose bytes are known to be damaged or gone: this arrival may be what replaces them. */
   readonly unusable: readonly ObjectId[]
 }
@@ -45,7 +46,9 @@ export function arrive(view: View, arrival: Arrival): Arrived {
   const there = view.get<StoredRow>(rowKey(facts.id))
   if (there) return { outcome: { kind: 'queued', version: there.version }, ended: [] }
   const live = (view.get<Copy[]>(copiesKey(facts)) ?? []).filter((copy) => !arrival.unusable.includes(copy.id))
-  const ended = (view.get<Copy[]>(endedKey(facts)) ?? []).filter((copy) => (copy.until ?? 0) > now)
+  // Beyond the window: remembered under a clock that was wrong, and would be for years.
+  const lasting = ({ until = 0 }: Copy): boolean => until > now && until <= now + arrival.duplicateWindowMillis
+  const ended = (view.get<Copy[]>(endedKey(facts)) ?? []).filter(lasting)
   const known = [...live, ...ended]
   const same = known.filter((copy) => copy.digest === facts.digest && copy.transferSyntax === facts.transferSyntax)
   // A route may have been added since: what the earlier copy does not go to, this one goes to.
@@ -174,7 +177,7 @@ function remember(view: View, row: StoredRow, { now, duplicateWindowMillis }: En
   if (copy.to.length === 0 || duplicateWindowMillis <= 0) return
   const until = now + duplicateWindowMillis
   const others = (view.get<Copy[]>(endedKey(row)) ?? []).filter((one) => one.id !== row.id && (one.until ?? 0) > now)
-  view.replace(endedKey(row), [...others, { ...copy, until }])
+  view.replace(endedKey(row), [...others, { ...copy, until }].slice(-LIMITS.versions))
   view.replace(expiryKey(until, row), 0)
 }
 
@@ -226,7 +229,7 @@ function retried(row: StoredRow, delivery: StoredDelivery, targets: readonly Tar
 export function promote(view: View, id: ObjectId, destination: string, now: number): void {
   const row = view.get<StoredRow>(rowKey(id))
   const delivery = row && deliveryTo(row, destination)
-  if (!row || !delivery || delivery.state !== 'queued' || delivery.notBefore === 0 || delivery.notBefore > now) return
+  if (!row || !delivery || delivery.state !== 'queued' || delivery.notBefore === 0 || !isDue(delivery.notBefore, now)) return
   view.change(row, withDelivery(row, { ...delivery, notBefore: 0 }))
 }
 

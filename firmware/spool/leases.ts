@@ -10,7 +10,7 @@ import { promote } from './changes.ts'
 import type { KeyRing } from './keys.ts'
 import type { Ledger } from './ledger.ts'
 import type { StoredRow, Waiting } from './rows.ts'
-import { after, decode, laterPrefix, laterUntil, notBeforeOf, queuePrefix, rowKey, standingKey } from './rows.ts'
+import { after, decode, isDue, laterPrefix, laterUntil, notBeforeOf, queuePrefix, rowKey, standingKey } from './rows.ts'
 import { firstOf } from './survey.ts'
 import type { RowChange } from './view.ts'
 import { IndexDamaged } from './view.ts'
@@ -34,6 +34,8 @@ export class Leases {
   readonly #leased = new Map<string, Lease>()
   /** A person or a refused context is changing these: not to be leased meanwhile. */
   readonly #busy = new Map<string, number>()
+  /** Whose rows are being read, to be leased; those that change meanwhile drop out. */
+  readonly #looked = new Set<string>()
   readonly #counts = new Map<string, number>()
   /**
    * No queue key is below these, by prefix. LevelDB walks over every deleted key it has not yet
@@ -82,6 +84,7 @@ export class Leases {
 
   /** Must see every change that was written. */
   written({ before, after: row }: RowChange): void {
+    for (const { destination } of before?.deliveries ?? []) this.#looked.delete(nameOf((before as StoredRow).id, destination))
     if (!row) return
     for (const delivery of row.deliveries) {
       const key = standingKey(row, delivery)
@@ -149,10 +152,12 @@ export class Leases {
       if (ids.length + leases.length >= count) break
     }
     if (ids.length === 0) return
+    for (const id of ids) this.#looked.add(nameOf(id, destination))
     const stored = await this.#options.ledger.database.getMany(ids.map(rowKey))
     for (const [at, id] of ids.entries()) {
       const text = stored[at]
-      if (text === undefined) continue
+      // Changed after it was read: given up, say, and the row is what it was before.
+      if (!this.#looked.delete(nameOf(id, destination)) || text === undefined) continue
       const row = decode<StoredRow>(rowKey(id), text)
       if (!row) throw new IndexDamaged('a row')
       const lease = this.#leaseOf(row, destination)
@@ -198,8 +203,12 @@ export class Leases {
     if (this.#options.ledger.tally.lane(destination).later === 0) return
     const now = this.#options.now()
     const { ledger } = this.#options
-    const range = { gt: laterPrefix(destination), lt: laterUntil(destination, now), limit: LIMITS.changesPerBatch }
-    const due = await firstOf(ledger.database.iterator(range), LIMITS.changesPerBatch)
+    const prefix = laterPrefix(destination)
+    const past = { gt: prefix, lt: laterUntil(destination, now) }
+    const absurd = { gt: laterUntil(destination, now + LIMITS.delayMillis), lt: after(prefix) }
+    const due: [string, string][] = []
+    for (const range of [past, absurd])
+      due.push(...(await firstOf(ledger.database.iterator({ ...range, limit: LIMITS.changesPerBatch }), LIMITS.changesPerBatch)))
     const ids = due.map(([key, stored]) => {
       const waiting = decode<Waiting>(key, stored)
       if (!waiting) throw new IndexDamaged('a queue entry')
@@ -220,6 +229,8 @@ export class Leases {
     if (this.#options.ledger.tally.lane(destination).later === 0) return 0
     const prefix = laterPrefix(destination)
     const [key] = await firstOf(this.#options.ledger.database.keys({ gt: prefix, lt: after(prefix), limit: 1 }), 1)
-    return key === undefined ? 0 : notBeforeOf(key)
+    if (key === undefined) return 0
+    const now = this.#options.now()
+    return isDue(notBeforeOf(key), now) ? now : notBeforeOf(key)
   }
 }

@@ -74,7 +74,7 @@ export async function adopt(index: Index, ground: Ground, sound: Sound): Promise
   const { facts, preamble } = sound
   const unusable: ObjectId[] = []
   for (;;) {
-    const arrival = { facts, sealing: preamble, targets: ground.targets(facts.source.listener, facts.tenant), now: ground.now(), unusable }
+    const arrival = { facts, sealing: preamble, targets: ground.targets(facts.source.listener, facts.tenant), now: ground.now(), duplicateWindowMillis: Infinity, unusable }
     const { outcome } = await index.transact({ keys: arrivalKeys(arrival), impatient: true, apply: (view) => arrive(view, arrival) })
     if (outcome.kind !== 'duplicate') {
       ground.log.warn('adopted', { id: facts.id, sopInstance: facts.sopInstance })

@@ -195,5 +195,9 @@ export const setAsideAt = (name: string): number => Number(name.slice(SET_ASIDE.
 const exists = (path: string): Promise<boolean> =>
   stat(path).then(
     () => true,
-    () => false,
+    (error: NodeJS.ErrnoException) => {
+      // What cannot be looked at may well be there.
+      if (error.code !== 'ENOENT') throw error
+      return false
+    },
   )

@@ -21,6 +21,7 @@
  */
 import { crc32 } from 'node:zlib'
 import type { ObjectId } from '../domain/identifier.ts'
+import { LIMITS } from '../domain/limits.ts'
 import { priorityRank } from '../domain/route.ts'
 import type { Delivery, InstanceRow, Slot } from '../domain/spool.ts'
 
@@ -102,6 +103,9 @@ export const after = (prefix: string): string => prefix + '~'
 
 /** @returns the earliest next attempt a `w/` key says */
 export const notBeforeOf = (key: string): number => Number(key.split('/')[2])
+
+/** A time further away than any delay was set under a clock that ran ahead: nobody may wait for it. */
+export const isDue = (notBefore: number, now: number): boolean => notBefore <= now || notBefore > now + LIMITS.delayMillis
 
 /** Where a delivery stands in the queue; undefined once it needs no key of its own. */
 export function standingKey(row: StoredRow, delivery: StoredDelivery): string | undefined {

@@ -149,7 +149,7 @@ export class Spool {
       keys,
       pathOf: (id) => files.pathOf(id),
       now,
-      unreadable: (row) => void this.#interventions.holdObject(row, 'OBJECT_DAMAGED', 'its key is gone'),
+      unreadable: (row) => void this.#interventions.holdObject(row, 'OBJECT_DAMAGED', 'its key is gone').catch((error: unknown) => this.#ledger.readFailed(error)),
     })
     const wake = (destination: string): void => this.#wake(destination)
     this.#interventions = new Interventions({ ledger: this.#ledger, leases: this.#leases, ending: () => this.#ending(), targets, bury, wake })
@@ -189,7 +189,7 @@ export class Spool {
       this.giveBack(facts.id)
       return { kind: 'refused', code: 'ROUTE_MISSING' }
     }
-    const arrival = { facts, sealing: slot, targets, now: this.#options.clock.now(), unusable: this.#ledger.tally.unusable(facts) }
+    const arrival = { facts, sealing: slot, targets, ...this.#ending(), unusable: this.#ledger.tally.unusable(facts) }
     try {
       const { outcome, ended } = await this.#ledger.transact({ keys: arrivalKeys(arrival), impatient: true, apply: (view) => arrive(view, arrival) })
       for (const id of ended) this.#upkeep.bury(id)

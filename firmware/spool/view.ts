@@ -2,6 +2,7 @@
  * What one batch will change: reads see what was read from the index and what earlier changes of
  * the same batch did; writes are kept together until the batch is written.
  */
+import { LIMITS } from '../domain/limits.ts'
 import type { Copy, Meta, StoredRow, StudyRow, Waiting } from './rows.ts'
 import { META, copiesKey, decode, encode, isCounted, keySum, rowKey, standingKey, studyKey } from './rows.ts'
 
@@ -107,8 +108,9 @@ export class View {
     const key = copiesKey(row)
     const held = this.get<Copy[]>(key)
     const others = (held ?? []).filter((copy) => copy.id !== row.id)
-    const copies = after ? [...others, copyOf(after)] : others
-    if (held === undefined) this.insert(key, copies)
+    const copies = after ? [...others, copyOf(after)].slice(-LIMITS.versions) : others
+    if (held === undefined && copies.length > 0) this.insert(key, copies)
+    else if (held === undefined) return
     else if (copies.length > 0) this.replace(key, copies)
     else this.remove(key)
   }

@@ -173,6 +173,39 @@ export function spoolContract(t: Test, begin: () => Trial): void {
     t.match((await trial.put(spool, { sopInstance, bytes })).outcome, { kind: 'queued' }, 'the window is over')
   })
 
+  trying('a clock that was years ahead keeps nothing waiting, and makes nothing a repetition, once it is right', async (t, trial, spool) => {
+    trial.ahead = 5 * 365 * 86_400_000
+    const image = { sopInstance: newUid(), bytes: Buffer.from('x') }
+    await trial.put(spool, image)
+    await trial.take(spool)
+    const { facts } = await trial.put(spool)
+    await spool.lease('hub', 1)
+    await spool.settle(facts.id, 'hub', { event: 'refused', code: 'REFUSED' }, Date.now() + trial.ahead + 60_000)
+    trial.ahead = 0
+    t.ok((await spool.nextDue('hub')) <= Date.now(), 'due now')
+    t.same(await trial.take(spool), [facts.sopInstance])
+    t.equal(await spool.nextDue('hub'), 0)
+    t.match((await trial.put(spool, image)).outcome, { kind: 'queued' }, 'the window was of another time')
+  })
+
+  trying('a device that gives all its images one UID costs no more than others', async (t, trial, spool) => {
+    const sopInstance = newUid()
+    const versions = new Set<unknown>()
+    for (let count = 0; count < 3; count += 1)
+      await Promise.all(
+        Array.from({ length: 50 }, async (_, at) => {
+          const { outcome } = await trial.put(spool, { sopInstance, bytes: Buffer.from(`${count} ${at}`) })
+          versions.add(outcome.kind === 'queued' && outcome.version)
+        }),
+      )
+    t.equal(versions.size, 150, 'each is a version of its own')
+    t.match((await trial.put(spool, { sopInstance, bytes: Buffer.from('2 49') })).outcome, { kind: 'duplicate' })
+    t.equal((await trial.take(spool)).length, 150)
+    t.equal(spool.totals().instances, 0)
+    t.match((await trial.put(spool, { sopInstance, bytes: Buffer.from('2 49') })).outcome, { kind: 'duplicate' })
+    t.same(spool.alarms(), [], 'and the index agrees with itself')
+  })
+
   trying('what a person discarded may be sent again', async (t, trial, spool) => {
     const image = { sopInstance: newUid(), bytes: Buffer.from('x') }
     const { facts } = await trial.put(spool, image)

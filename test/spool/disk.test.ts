@@ -152,12 +152,12 @@ void t.test('a disk that fails now and then: what was acknowledged is there, una
     t.pass('no strace here: errors of the disk were not injected')
     return
   }
-  for (const [calls, when] of FAILING) {
+  for (const [number, [calls, when]] of FAILING.entries()) {
     const place = new Place()
     const promises = new Promises()
     const committer = fileURLToPath(new URL('committer.ts', import.meta.url))
     const strace = ['-f', '-qq', '-o', '/dev/null', '-e', `trace=${calls}`, '-e', `inject=${calls}:error=EIO:when=${when}`]
-    const child = spawn('strace', [...strace, process.execPath, committer, place.directory, calls, String(TRIES)], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const child = spawn('strace', [...strace, process.execPath, committer, place.directory, String(number), String(TRIES)], { stdio: ['ignore', 'pipe', 'inherit'] })
     const ended = new Promise((resolve) => child.once('exit', resolve))
     for await (const line of createInterface({ input: child.stdout })) promises.hear(line)
     const code = await ended

@@ -1,3 +1,4 @@
+import { Level } from 'level'
 import t from 'tap'
 import { spoolContract } from './contract.ts'
 import type { SpoolPort, Trial } from './contract.ts'
@@ -41,4 +42,43 @@ void t.test('a command at a bad moment is refused in words, not by a crash', asy
   t.equal((await spool.list()).rows.length, 1)
   await spool.close()
   place.remove()
+})
+
+void t.test('more versions of one UID than are compared: the index still knows what it holds', async (t) => {
+  const place = new Place()
+  t.teardown(() => place.remove())
+  let spool = await place.open()
+  for (let count = 0; count < 70; count += 1) await place.put(spool, { sopInstance: '1.2.3.4', bytes: Buffer.from(String(count)) })
+  for (const left of [40, 3, 0]) {
+    await place.take(spool, 'hub', spool.totals().instances - left)
+    await spool.close()
+    spool = await place.open()
+    t.same(spool.alarms(), [], `${left} are left`)
+    t.equal(spool.totals().instances, left)
+  }
+  await spool.close()
+})
+
+void t.test('what is given up while it is being leased is not leased', async (t) => {
+  const place = new Place()
+  t.teardown(() => place.remove())
+  const spool = await place.open()
+  const { facts } = await place.put(spool)
+  // The read that decides is answered late, as on a machine whose other threads get all the time.
+  const { getMany } = Level.prototype as unknown as { getMany: (keys: string[]) => Promise<unknown> }
+  let answer = (): void => undefined
+  const late = new Promise<void>((resolve) => (answer = resolve))
+  Level.prototype.getMany = async function (this: object, keys: string[]) {
+    const read = await getMany.call(this, keys)
+    if (keys.every((key) => key.startsWith('i/'))) await late
+    return read
+  } as never
+  t.teardown(() => (Level.prototype.getMany = getMany as never))
+  const leasing = spool.lease('hub', 1)
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  t.equal(await spool.discard(facts.id, undefined, 'given up'), 1)
+  answer()
+  t.same(await leasing, [])
+  t.equal(spool.countsOf('hub').forwarding, 0)
+  await spool.close()
 })

@@ -2,7 +2,7 @@
  * Object files whose rows are gone, that are not what their names say, that cannot be understood:
  * what is whole is taken in, and nothing is removed of which it is not certain that it may go.
  */
-import { cpSync, existsSync, readFileSync, readdirSync, unlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readFileSync, readdirSync, renameSync, unlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
 import type { Lease } from '../../firmware/domain/spool.ts'
@@ -35,6 +35,28 @@ void t.test('the only sound copy is never taken for a repetition of one that is 
     await spool.close()
     place.remove()
   }
+})
+
+void t.test('a key that is missing: what it opens waits for it, and what comes meanwhile is safe with another', async (t) => {
+  const place = new Place()
+  t.teardown(() => place.remove())
+  const keys = join(place.directory, 'keys')
+  let spool = await place.open()
+  const before = await place.put(spool)
+  await spool.close()
+  renameSync(keys, `${keys}.elsewhere`)
+  spool = await place.open()
+  const during = await place.put(spool)
+  t.same(await place.take(spool), [during.facts.sopInstance])
+  for (let count = 0; count < 100 && spool.countsOf('hub').held === 0; count += 1) await new Promise((resolve) => setTimeout(resolve, 20))
+  t.match(spool.alarms(), [{ code: 'OBJECT_DAMAGED', count: 1 }])
+  const later = await place.put(spool)
+  await spool.close()
+  cpSync(`${keys}.elsewhere`, keys, { recursive: true })
+  spool = await place.open()
+  t.equal(await spool.retry({}), 1)
+  t.same((await place.take(spool)).sort(), [before.facts.sopInstance, later.facts.sopInstance].sort())
+  await spool.close()
 })
 
 void t.test('what cannot be understood is set aside and never removed, however much it is', async (t) => {

@@ -4,7 +4,7 @@
  * Nagle: without TCP_NODELAY in its environment DCMTK waits up to 40 ms per instance. `noDelay`
  * is off unless asked for, as in the field; a benchmark says which it was.
  */
-import { readdirSync } from 'node:fs'
+import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Identity } from './certificates.ts'
 import { answersOn, finish, freePort, scratch, start, type Finished, type Peer } from './process.ts'
@@ -16,6 +16,8 @@ export interface DcmtkTls {
   readonly ca?: string
   /** Path of a revocation list; given, it is enforced. */
   readonly crl?: string
+  /** What `onlyTls` wrote. */
+  readonly openssl?: string
 }
 
 function tlsArguments(tls: DcmtkTls | undefined): string[] {
@@ -26,7 +28,18 @@ function tlsArguments(tls: DcmtkTls | undefined): string[] {
   return args
 }
 
-const environment = (noDelay: boolean | undefined) => ({ TCP_NODELAY: noDelay === true ? '1' : undefined })
+/** Keeps OpenSSL, whoever uses it, to one version of TLS: a configuration file for OPENSSL_CONF. */
+export function onlyTls(version: '1.2' | '1.3'): string {
+  const path = join(scratch('openssl'), 'openssl.cnf')
+  const range = `MinProtocol = TLSv${version}\nMaxProtocol = TLSv${version}\n`
+  writeFileSync(path, `openssl_conf = init\n[init]\nssl_conf = ssl\n[ssl]\nsystem_default = range\n[range]\n${range}`)
+  return path
+}
+
+const environment = (noDelay: boolean | undefined, openssl: string | undefined) => ({
+  TCP_NODELAY: noDelay === true ? '1' : undefined,
+  OPENSSL_CONF: openssl,
+})
 
 export interface StorescpOptions {
   readonly tls?: DcmtkTls
@@ -57,7 +70,7 @@ export async function storescp(options: StorescpOptions = {}): Promise<Storescp>
   if (options.ignore === true) args.push('--ignore')
   if (options.fork === true) args.push('--fork')
   const peer = await start('storescp', [...args, ...(options.options ?? []), String(port)], {
-    env: environment(options.noDelay),
+    env: environment(options.noDelay, options.tls?.openssl),
     ready: () => answersOn(port),
   })
   return { ...peer, port, folder, files: () => readdirSync(folder).sort().map((name) => join(folder, name)) }
@@ -78,7 +91,7 @@ function scu(program: string, options: ScuOptions, files: readonly string[]): Pr
   const args = ['-v', '-aet', options.calling ?? 'MODALITY', '-aec', options.called ?? 'SALLYPORT']
   args.push(...tlsArguments(options.tls), ...(options.options ?? []), options.host ?? '127.0.0.1', String(options.port))
   return finish(program, [...args, ...files], {
-    env: environment(options.noDelay),
+    env: environment(options.noDelay, options.tls?.openssl),
     ...(options.millis === undefined ? {} : { millis: options.millis }),
   })
 }

@@ -88,9 +88,10 @@ async function open(): Promise<Room> {
   return { pair, scp, pacs, aloneScp, alonePacs }
 }
 
-export async function send(port: number, paths: readonly string[], called = 'SALLYPORT'): Promise<Sending> {
+/** What `sallyport send --json` does with files or folders. */
+export async function send(port: number, paths: readonly string[], called = 'SALLYPORT', host = '127.0.0.1'): Promise<Sending> {
   if (paths.length === 0) return { sent: new Map(), passedOver: new Map() }
-  const { output } = await finish(process.execPath, [FIRMWARE, 'send', '--json', '--called', called, '--to', `127.0.0.1:${port}`, ...paths])
+  const { output } = await finish(process.execPath, [FIRMWARE, 'send', '--json', '--called', called, '--to', `${host}:${port}`, ...paths])
   const sent = new Map<string, Sent>()
   const passedOver = new Map<string, string>()
   for (const line of output.split('\n')) {

@@ -187,7 +187,9 @@ export class Listener {
 
   #tlsFailed(error: NodeJS.ErrnoException, socket: tls.TLSSocket): void {
     // Somebody only looked whether the port is there: a box's link watch does so all the time.
-    if (this.#knocking.get(endOf(socket))?.bytesRead === 0) return
+    // Gone already, it has no address any more, and there is nothing to be said of nobody.
+    const gone = socket.remoteAddress === undefined && error.code === 'ECONNRESET'
+    if (gone || this.#knocking.get(endOf(socket))?.bytesRead === 0) return
     const peer = plainAddress(socket.remoteAddress ?? '')
     const { port, identity } = this.#options
     const seconds = this.#room.limits.handshakeMillis / 1000

@@ -25,7 +25,7 @@ import { UN, vrOfCode } from './vr.ts'
 
 export type { HeaderFound } from './identifiers.ts'
 
-export type HeaderLimits = Pick<Limits, 'headerBytes' | 'headerValueBytes' | 'headerNesting'>
+export type HeaderLimits = Pick<Limits, 'headerBytes' | 'deflatedHeaderBytes' | 'headerValueBytes' | 'headerNesting'>
 
 /** `detail` completes "The data set cannot be read: …"; it holds tags and offsets, no values. */
 export interface HeaderNotUnderstood {
@@ -90,7 +90,7 @@ export class HeaderScanner {
     const syntax = transferSyntaxOf(transferSyntax)
     this.#limits = limits
     this.#encoding = syntax
-    this.#inflater = syntax.deflated ? new Inflater(limits.headerBytes) : undefined
+    this.#inflater = syntax.deflated ? new Inflater(Math.min(limits.headerBytes, limits.deflatedHeaderBytes)) : undefined
   }
 
   /** Set as soon as it is known; further bytes change nothing. */

@@ -36,6 +36,11 @@ export const LIMITS = {
 
   /** Bytes of a data set scanned for identifiers before it counts as not understood. */
   headerBytes: 16 * 1024 * 1024,
+  /**
+   * The same of a deflated data set, in inflated bytes. Inflating blocks the process, and a few
+   * kilobytes can be made to inflate to a thousand times as much: 1 MiB costs some milliseconds.
+   */
+  deflatedHeaderBytes: 1024 * 1024,
   /** Bytes of one attribute value that is kept while scanning (UI is 64, LO 64; generous). */
   headerValueBytes: 1024,
   /** Depth of nested sequences in a data set. */

@@ -226,6 +226,12 @@ t.test('hostile input costs neither memory nor patience', async (t) => {
       t.ok(process.memoryUsage().arrayBuffers - before < 16 * 1024 * 1024, name)
       t.match(scanner.end(), { kind: 'not-understood', detail: /^no end of the header in 262144 / }, name)
     }
+    // Inflating blocks the process: with the limits as they are, no more than a few megabytes of it.
+    const scanner = new HeaderScanner(DEFLATED_LITTLE_ENDIAN, LIMITS)
+    let pushed = 0
+    for (const chunk of cut(bombs['one endless value'], [1024])) if (scanner.push(chunk) === undefined) pushed += chunk.length
+    t.ok(pushed < 4096, `given up after ${pushed} bytes`)
+    t.match(scanner.outcome, { kind: 'not-understood', detail: /^no end of the header in 1048576 / })
   })
   t.test('a bomb behind the header is nobody’s business here', async (t) => {
     const bytes = deflateRawSync(Buffer.concat([around(Buffer.alloc(0)), header(0x7fe00010, 'OW', 0x8000000, LITTLE), Buffer.alloc(0x8000000)]))

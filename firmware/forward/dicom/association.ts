@@ -8,6 +8,7 @@ import { transcode } from '../../dicom/transcode.ts'
 import { transferSyntaxOf } from '../../dicom/transfer-syntaxes.ts'
 import { Fault } from '../../domain/errors.ts'
 import type { Lease, ObjectFacts, Outcome } from '../../domain/spool.ts'
+import { outcomeOf } from '../outcome.ts'
 import type { Carrier, ObjectSource } from '../outlet.ts'
 import { othersOf } from './proposal.ts'
 import type { ProposedContext } from './proposal.ts'
@@ -93,12 +94,3 @@ export class AssociationCarrier implements Carrier {
     await this.#association.release()
   }
 }
-
-/** The object itself is at fault, or cannot be re-encoded: a person must look. The rest passes. */
-const REJECTING = new Set(['OBJECT_DAMAGED', 'OBJECT_MISSING', 'NOT_CONVERTIBLE'])
-
-const outcomeOf = (fault: Fault): Outcome => ({
-  event: REJECTING.has(fault.code) ? 'rejected' : 'refused',
-  code: fault.code,
-  detail: fault.message,
-})

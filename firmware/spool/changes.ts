@@ -184,7 +184,8 @@ function remember(view: View, row: StoredRow, { now, duplicateWindowMillis }: En
 /** A person, or a refused presentation context, changes a delivery nobody holds a lease on. */
 export type Intervention =
   | { readonly kind: 'hold'; readonly code: string; readonly detail?: string | undefined }
-  | { readonly kind: 'retry'; readonly targets: readonly Target[] }
+  /** `targets`: where it may go instead, if its own destination is not there (any more). */
+  | { readonly kind: 'retry'; readonly targets?: readonly Target[] | undefined }
   | { readonly kind: 'discard'; readonly reason: string }
 
 /** @returns whether there was anything to do, and what became of the instance */
@@ -212,9 +213,9 @@ function held(row: StoredRow, delivery: StoredDelivery, why: { code: string; det
   return withDelivery(row, { ...delivery, state, notBefore: 0, ...because(why) })
 }
 
-function retried(row: StoredRow, delivery: StoredDelivery, targets: readonly Target[]): StoredRow | undefined {
+function retried(row: StoredRow, delivery: StoredDelivery, targets: readonly Target[] | undefined): StoredRow | undefined {
   const { destination, priority, attempts } = delivery
-  if (destination === UNROUTED && delivery.state === 'held') {
+  if (targets && delivery.state === 'held') {
     const added = targets.filter((target) => !deliveryTo(row, target.destination))
     if (added.length === 0) return undefined
     return { ...row, deliveries: [...row.deliveries.filter((one) => one !== delivery), ...deliveriesTo(added)] }

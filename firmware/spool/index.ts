@@ -221,5 +221,3 @@ function apply(pending: Pending, view: View): void {
     pending.failed = error
   }
 }
-
-export { openDatabase } from './database.ts'

@@ -5,7 +5,7 @@
 import type { ErrorCode } from '../domain/errors.ts'
 import type { ObjectId } from '../domain/identifier.ts'
 import { LIMITS } from '../domain/limits.ts'
-import { intervene, settleKeys } from './changes.ts'
+import { UNROUTED, intervene, settleKeys } from './changes.ts'
 import type { Ending, Intervention } from './changes.ts'
 import type { Leases } from './leases.ts'
 import type { Ledger } from './ledger.ts'
@@ -19,11 +19,17 @@ export interface InterventionsOptions {
   readonly leases: Leases
   readonly ending: () => Ending
   readonly targets: Ground['targets']
+  /** Absent: every destination is. */
+  readonly configured: readonly string[] | undefined
   readonly bury: (id: ObjectId) => void
   readonly wake: (destination: string) => void
 }
 
+/** @returns undefined: nothing */
+type What = (row: StoredRow, destination: string) => Intervention | undefined
 type IdOf = (key: string, stored: string) => ObjectId | undefined
+
+const waitingPrefixes = (destination: string): string[] => [0, 1, 2].map((rank) => queuePrefix(destination, rank)).concat(laterPrefix(destination))
 
 export class Interventions {
   readonly #options: InterventionsOptions
@@ -33,13 +39,12 @@ export class Interventions {
   }
 
   async holdContext(destination: string, context: { sopClass: string; transferSyntax: string }, why: { code: ErrorCode; detail?: string }): Promise<number> {
-    const prefixes = [0, 1, 2].map((rank) => queuePrefix(destination, rank)).concat(laterPrefix(destination))
     const idOf: IdOf = (key, stored) => {
       const waiting = decode<Waiting>(key, stored)
       return waiting?.sopClass === context.sopClass && waiting.transferSyntax === context.transferSyntax ? waiting.id : undefined
     }
     let count = 0
-    for await (const ids of this.#portions(prefixes, idOf)) {
+    for await (const ids of this.#portions(waitingPrefixes(destination), idOf)) {
       const done = await Promise.all(ids.map((id) => this.one(id, destination, () => ({ kind: 'hold', ...why }))))
       count += done.filter((one) => one).length
     }
@@ -52,20 +57,48 @@ export class Interventions {
       if (state === 'queued') await this.one(row.id, destination, () => ({ kind: 'hold', code, detail }))
   }
 
-  async retryHeld(destination: string): Promise<number> {
+  async retryHeld(destination: string, what: What = this.retrying): Promise<number> {
     const prefix = heldPrefix(destination)
     let count = 0
     for await (const ids of this.#portions([prefix], (key) => key.slice(prefix.length))) {
-      const done = await Promise.all(ids.map((id) => this.one(id, destination, this.retrying)))
+      const done = await Promise.all(ids.map((id) => this.one(id, destination, what)))
       count += done.filter((one) => one).length
     }
     return count
   }
 
-  readonly retrying = (row: StoredRow): Intervention => ({ kind: 'retry', targets: this.#options.targets(row.source.listener, row.tenant) })
+  readonly retrying = (row: StoredRow, destination: string): Intervention => ({
+    kind: 'retry',
+    ...(this.#isConfigured(destination) ? {} : { targets: this.#options.targets(row.source.listener, row.tenant) }),
+  })
+
+  #isConfigured(destination: string): boolean {
+    return destination !== UNROUTED && (this.#options.configured?.includes(destination) ?? true)
+  }
+
+  /**
+   * After a change of the configuration: what waits for a destination that is gone is held, what was
+   * held for that reason goes when the destination is back, what had no route when there is one.
+   */
+  async align(): Promise<void> {
+    const back: What = (row, destination) =>
+      row.deliveries.some((one) => one.destination === destination && one.code === 'DESTINATION_UNKNOWN') ? { kind: 'retry' } : undefined
+    for (const destination of this.#options.ledger.tally.destinations()) {
+      const { held } = this.#options.ledger.tally.lane(destination)
+      if (destination === UNROUTED) await this.retryHeld(destination)
+      else if (!this.#isConfigured(destination)) await this.#holdAll(destination)
+      else if (held > 0) await this.retryHeld(destination, back)
+    }
+  }
+
+  async #holdAll(destination: string): Promise<void> {
+    const why = { kind: 'hold', code: 'DESTINATION_UNKNOWN' } as const
+    for await (const ids of this.#portions(waitingPrefixes(destination), (key, stored) => decode<Waiting>(key, stored)?.id))
+      await Promise.all(ids.map((id) => this.one(id, destination, () => why)))
+  }
 
   /** The deliveries of one instance, or the one to `destination`. @returns how many */
-  async ofInstance(id: ObjectId, destination: string | undefined, what: (row: StoredRow) => Intervention): Promise<number> {
+  async ofInstance(id: ObjectId, destination: string | undefined, what: What): Promise<number> {
     const row = await this.#options.ledger.row(id)
     let count = 0
     for (const delivery of row?.deliveries ?? [])
@@ -74,12 +107,13 @@ export class Interventions {
   }
 
   /** @returns whether there was anything to do; what is leased is left alone */
-  async one(id: ObjectId, destination: string, what: (row: StoredRow) => Intervention): Promise<boolean> {
+  async one(id: ObjectId, destination: string, what: What): Promise<boolean> {
     const { ledger, leases, ending, bury, wake } = this.#options
     const kind = await leases.exclusively(id, destination, async () => {
       const row = await ledger.row(id)
       if (!row) return undefined
-      const intervention = what(row)
+      const intervention = what(row, destination)
+      if (!intervention) return undefined
       const settled = await ledger.transact({ keys: settleKeys(row), apply: (view) => intervene(view, id, destination, intervention, ending()) })
       if (settled.ended) bury(id)
       return settled.done ? intervention.kind : undefined

@@ -120,8 +120,14 @@ export interface Study extends Omit<StudyRow, 'first'> {
   readonly study: string
 }
 
+export interface StudyQuery {
+  readonly tenant?: string | undefined
+  /** At most LIMITS.listRows. */
+  readonly limit?: number | undefined
+}
+
 /** Studies of which something is in the spool, by tenant and UID. */
-export async function listStudies(database: Database, query: { tenant?: string | undefined; limit?: number | undefined }): Promise<Study[]> {
+export async function listStudies(database: Database, query: StudyQuery): Promise<Study[]> {
   const studies: Study[] = []
   const limit = clamp(query.limit)
   for await (const [key, stored] of entriesUnder(database, query.tenant === undefined ? 's/' : `s/${query.tenant}/`)) {

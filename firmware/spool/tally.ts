@@ -27,6 +27,8 @@ class Lane {
   readonly minutes = new Map<number, number>()
 }
 
+const EMPTY: Readonly<Lane> = Object.freeze(new Lane())
+
 function add<K>(map: Map<K, number>, key: K, by: number): void {
   const count = (map.get(key) ?? 0) + by
   if (count === 0) map.delete(key)
@@ -66,7 +68,7 @@ export class Tally {
   }
 
   #countDelivery(row: StoredRow, delivery: StoredDelivery, by: 1 | -1): void {
-    const lane = this.lane(delivery.destination)
+    const lane = this.#laneToCount(delivery.destination)
     if (delivery.state === 'held') {
       lane.held += by
       if (isSpoilt(delivery)) add(this.#spoilt, delivery.code ?? '', by)
@@ -80,10 +82,14 @@ export class Tally {
     add(lane.minutes, Math.floor(row.receivedAt / MINUTE_MILLIS), by)
   }
 
-  lane(destination: string): Lane {
+  #laneToCount(destination: string): Lane {
     let lane = this.#lanes.get(destination)
     if (!lane) this.#lanes.set(destination, (lane = new Lane()))
     return lane
+  }
+
+  lane(destination: string): Readonly<Lane> {
+    return this.#lanes.get(destination) ?? EMPTY
   }
 
   destinations(): string[] {

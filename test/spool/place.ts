@@ -10,7 +10,7 @@ import type { CommitOutcome, Lease, ObjectFacts, ObjectHeader, Slot } from '../.
 import { ObjectReader } from '../../firmware/spool/object/reader.ts'
 import { ObjectWriter } from '../../firmware/spool/object/writer.ts'
 import { Spool } from '../../firmware/spool/spool.ts'
-import type { SpoolOptions } from '../../firmware/spool/spool.ts'
+import type { SpoolOptions } from '../../firmware/spool/options.ts'
 
 export const CT = '1.2.840.10008.5.1.4.1.1.2'
 export const MR = '1.2.840.10008.5.1.4.1.1.4'

@@ -2,7 +2,7 @@ import { Level } from 'level'
 import t from 'tap'
 import { spoolContract } from './contract.ts'
 import type { SpoolPort, Trial } from './contract.ts'
-import { Place, read } from './place.ts'
+import { Place, read, write } from './place.ts'
 import type { Spool } from '../../firmware/spool/spool.ts'
 
 class LevelTrial extends Place implements Trial {
@@ -44,6 +44,48 @@ void t.test('a command at a bad moment is refused in words, not by a crash', asy
   place.remove()
 })
 
+void t.test('a destination that is not configured any more: what waits for it is held, and goes when it is back or a route leads on', async (t) => {
+  const place = new Place()
+  t.teardown(() => place.remove())
+  const to = (...destinations: string[]) => destinations.map((destination) => ({ destination, priority: 'normal' as const }))
+  let spool = await place.open({ destinations: ['old', 'other'] })
+  const { facts } = await place.put(spool, { targets: to('old', 'other') })
+  const { facts: rejected } = await place.put(spool, { targets: to('old') })
+  const [, second] = await spool.lease('old', 2)
+  t.equal(second?.id, rejected.id)
+  await spool.settle(rejected.id, 'old', { event: 'rejected', code: 'REJECTED' })
+  await spool.close()
+  spool = await place.open({ destinations: ['other'], targets: () => to('other') })
+  t.match(spool.countsOf('old'), { queued: 0, held: 2 })
+  t.match((await spool.show(facts.id))?.deliveries, [{ destination: 'old', state: 'held', code: 'DESTINATION_UNKNOWN' }, { destination: 'other', state: 'queued' }])
+  t.equal(await spool.retry({ id: facts.id, destination: 'old' }), 0, 'it goes nowhere else')
+  await spool.close()
+  spool = await place.open({ destinations: ['old', 'other'], targets: () => to('old') })
+  t.match(spool.countsOf('old'), { queued: 1, held: 1 }, 'back: queued again, but for what was held for another reason')
+  await spool.close()
+  spool = await place.open({ destinations: ['new', 'other'], targets: () => to('new') })
+  t.equal(await spool.retry({ destination: 'old' }), 2, 'a person sends it on by the route of now')
+  t.match(spool.countsOf('old'), { queued: 0, held: 0 })
+  t.same((await place.take(spool, 'new')).sort(), [facts.sopInstance, rejected.sopInstance].sort())
+  t.same(await place.take(spool, 'other'), [facts.sopInstance])
+  t.equal(spool.totals().instances, 0)
+  await spool.close()
+})
+
+void t.test('what came without a route goes when there is one', async (t) => {
+  const place = new Place()
+  t.teardown(() => place.remove())
+  let spool = await place.open({ destinations: ['hub'] })
+  const facts = await write(await spool.slot('clinic'), {}, Date.now())
+  await spool.close()
+  spool = await place.open({ destinations: ['hub'], targets: () => [] })
+  t.match(spool.countsOf('unrouted'), { held: 1 })
+  await spool.close()
+  spool = await place.open({ destinations: ['hub'] })
+  t.same(await place.take(spool), [facts.sopInstance])
+  await spool.close()
+})
+
 void t.test('more versions of one UID than are compared: the index still knows what it holds', async (t) => {
   const place = new Place()
   t.teardown(() => place.remove())
@@ -69,9 +111,9 @@ void t.test('what is given up while it is being leased is not leased', async (t)
   let answer = (): void => undefined
   const late = new Promise<void>((resolve) => (answer = resolve))
   Level.prototype.getMany = async function (this: object, keys: string[]) {
-    const read = await getMany.call(this, keys)
+    const values = await getMany.call(this, keys)
     if (keys.every((key) => key.startsWith('i/'))) await late
-    return read
+    return values
   } as never
   t.teardown(() => (Level.prototype.getMany = getMany as never))
   const leasing = spool.lease('hub', 1)

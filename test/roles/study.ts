@@ -16,7 +16,7 @@ export interface Study {
   readonly images: readonly StudyImage[]
   readonly paths: readonly string[]
   /** Whatever nobody on the way may read: name, id, UIDs, a piece of the pixels. */
-  readonly secrets: Readonly<Record<string, string | Buffer>>
+  readonly secrets: { readonly name: string; readonly id: string; readonly study: string; readonly pixels: Buffer }
 }
 
 let studies = 0

@@ -243,7 +243,8 @@ export class Association {
     this.#within(times.answerMillis, new Fault('ANSWER_MISSING', { seconds: times.answerMillis / 1000 }))
     await this.#until(answered)
     const { status, comment } = this.#conclude()
-    return { status, comment, sendMillis }
+    // The answer may be here before the socket says that it took the last byte.
+    return { status, comment, sendMillis: sendMillis < 0 ? performance.now() - began : sendMillis }
   }
 
   /** C-ECHO on an accepted context for Verification. @throws Fault as `store` */
@@ -323,6 +324,7 @@ export class Association {
     const foreign = this.#foreign
     this.#foreign = undefined
     if (foreign === undefined || foreign.command.field === COMMAND.cancelRq) return
+    if (this.#connection.socket.writableNeedDrain) throw new Malformed('it asks for more and does not read our answers', ABORT_REASON.unexpectedParameter)
     const { field, messageId, sopClass, sopInstance } = foreign.command
     const response = encodeResponse({ field, messageId, status: STATUS.unrecognizedOperation, sopClass, sopInstance })
     this.#connection.send(frameMessage(foreign.contextId, true, response, this.#fragment))

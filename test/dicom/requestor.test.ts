@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import net from 'node:net'
 import tls from 'node:tls'
@@ -13,6 +14,7 @@ import { corpus, readable } from '../peers/corpus.ts'
 import { part10 } from '../peers/dataset.ts'
 import { storescp } from '../peers/dcmtk.ts'
 import { dimseScp } from '../peers/dimse.ts'
+import { until } from '../peers/process.ts'
 import { scp } from './scp.ts'
 import { ABORT, CT, EXPLICIT, IMPLICIT, RELEASE_RP, RELEASE_RQ, Script, VERIFICATION, associateAc, data, echoRq, pdu, storeRsp } from './script.ts'
 
@@ -373,6 +375,21 @@ t.test('release: collision, silence, and a peer that asks us something', async (
   t.strictSame(heard, [77, 0x0211])
   await t.rejects(Promise.all([association.echo(100), association.echo(100)]), /second operation/)
   association.abort('done')
+})
+
+t.test('a far side that asks and asks and never reads our answers is left, before they fill the memory', async (t) => {
+  const flood = await Script.serve(t, async (peer) => {
+    await peer.read()
+    peer.send(AC)
+    peer.socket.pause()
+    const many = Buffer.concat(Array.from({ length: 1000 }, () => data(3, 3, echoRq(77))))
+    for (let n = 0; n < 400 && !peer.socket.destroyed; n++) {
+      if (!peer.socket.write(many)) await Promise.race([once(peer.socket, 'drain'), once(peer.socket, 'close')])
+    }
+  })
+  const association = await opened(flood)
+  await until('it to be left', () => association.end, 10_000)
+  t.match(association.end, { how: 'malformed', by: 'peer', detail: /does not read our answers/ })
 })
 
 t.test('1 GiB out of a source that keeps nothing: memory stays flat', async (t) => {

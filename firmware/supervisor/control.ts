@@ -31,6 +31,7 @@ export interface Call {
 export type Serve = (call: Call) => unknown
 export type Routes = Readonly<Record<string, Serve>>
 
+/** @throws the error of the file system */
 export async function openControl(socketPath: string, routes: Routes): Promise<http.Server> {
   fs.mkdirSync(path.dirname(socketPath), { recursive: true, mode: 0o700 })
   // Whoever holds the index's lock owns this path: a socket left by a killed predecessor is stale.
@@ -39,14 +40,17 @@ export async function openControl(socketPath: string, routes: Routes): Promise<h
     answer(routes, request, response).catch((error: unknown) => {
       if (error instanceof Fault) return json(response, 400, { code: error.code, sentence: error.message, remedy: error.remedy })
       if (error instanceof BadCall) return json(response, error.status, { code: 'BAD_CALL', sentence: error.message, remedy: '' })
+      // Anything else is a defect of ours.
       throw error
     })
   })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
+    // Bound within this call: there is no moment in which another user could open it.
+    const umask = process.umask(0o177)
     server.listen(socketPath, resolve)
+    process.umask(umask)
   })
-  fs.chmodSync(socketPath, 0o600)
   return server
 }
 
@@ -60,22 +64,30 @@ export class BadCall extends Error {
 }
 
 async function answer(routes: Routes, request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
-  const url = new URL(request.url ?? '/', 'http://control')
-  const method = request.method ?? 'GET'
-  const exact = routes[`${method} ${url.pathname}`]
-  const parent = url.pathname.slice(0, url.pathname.lastIndexOf('/'))
+  const { method = 'GET', url = '/' } = request
+  const [address = '', query = ''] = url.split('?', 2)
+  const exact = routes[`${method} ${address}`]
+  const parent = address.slice(0, address.lastIndexOf('/'))
   const serve = exact ?? routes[`${method} ${parent}/*`]
-  if (!serve) throw new BadCall(`there is no ${method} ${url.pathname}`, 404)
+  if (!serve) throw new BadCall(`there is no ${method} ${address}`, 404)
   const body = method === 'POST' ? await readBody(request) : {}
-  const result = await serve({ query: url.searchParams, body, rest: exact ? '' : url.pathname.slice(parent.length + 1) })
+  const result = await serve({ query: new URLSearchParams(query), body, rest: exact ? '' : address.slice(parent.length + 1) })
   if (!isStream(result)) return json(response, 200, result ?? {})
   response.writeHead(200, { 'content-type': 'application/x-ndjson' })
   for await (const line of result) {
+    // Nothing is kept for a client that does not read, and nothing done for one that is gone.
+    if (!response.write(JSON.stringify(line) + '\n')) await drained(response)
     if (response.destroyed) return
-    response.write(JSON.stringify(line) + '\n')
   }
   response.end()
 }
+
+const drained = (response: http.ServerResponse): Promise<void> =>
+  new Promise((resolve) => {
+    if (response.destroyed) return resolve()
+    response.once('drain', resolve)
+    response.once('close', resolve)
+  })
 
 const isStream = (value: unknown): value is AsyncIterable<unknown> =>
   typeof value === 'object' && value !== null && Symbol.asyncIterator in value
@@ -91,11 +103,15 @@ function json(response: http.ServerResponse, status: number, value: unknown): vo
 async function readBody(request: http.IncomingMessage): Promise<Record<string, unknown>> {
   const parts: Buffer[] = []
   let length = 0
-  for await (const part of request as AsyncIterable<Buffer>) {
-    length += part.length
-    if (length > LIMITS.controlBytes) throw new BadCall(`a body of at most ${LIMITS.controlBytes} bytes is taken`, 413)
-    parts.push(part)
+  try {
+    for await (const part of request as AsyncIterable<Buffer>) {
+      length += part.length
+      if (length <= LIMITS.controlBytes) parts.push(part)
+    }
+  } catch {
+    throw new BadCall('the body stopped before its end')
   }
+  if (length > LIMITS.controlBytes) throw new BadCall(`a body of at most ${LIMITS.controlBytes} bytes is taken`, 413)
   if (length === 0) return {}
   try {
     const value: unknown = JSON.parse(Buffer.concat(parts).toString('utf8'))

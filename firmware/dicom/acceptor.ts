@@ -294,7 +294,14 @@ export class Acceptor {
       // Who does not read our answers is not read either, and not for ever.
       this.#hold()
       this.#connection.within(this.#bounds.slowMillis, 'the peer does not read our answers')
-    }
+    } else if (this.#connection.reader.waiting) this.#yield()
+  }
+  /** Who asks several things in one breath waits, after each answer, until all others had their turn. */
+  #yield(): void {
+    this.#hold()
+    setImmediate(() => {
+      if (!this.#connection.socket.writableNeedDrain) this.#drained()
+    })
   }
   #drained(): void {
     if (this.#connection.end === undefined && this.#message === undefined) this.#connection.resume()

@@ -41,7 +41,7 @@ export interface ConnectionUser {
   closed(end: End): void
 }
 
-export type ConnectionBounds = Pick<Limits, 'pduBytes' | 'associatePduBytes' | 'artimMillis'>
+export type ConnectionBounds = Pick<Limits, 'pduBytes' | 'associatePduBytes' | 'artimMillis' | 'discardBytes'>
 
 const EVENT = {
   [PDU.associateRq]: 'associate-rq',
@@ -66,6 +66,7 @@ export class Connection implements PduHandler {
   #end: End | undefined
   #fault: Error | undefined
   #gone = false
+  #discarded = 0
 
   constructor(socket: Duplex, state: 'awaiting-request' | 'awaiting-answer', user: ConnectionUser, bounds: ConnectionBounds) {
     this.socket = socket
@@ -144,14 +145,19 @@ export class Connection implements PduHandler {
   }
 
   #data(chunk: Buffer): void {
-    // AA-6: what still comes in is thrown away.
-    if (this.#end !== undefined) return
+    if (this.#end !== undefined) return this.#discard(chunk)
     if (this.reader.held) {
       this.reader.feed(chunk)
       this.socket.pause()
       return
     }
     this.#attempt(chunk)
+  }
+
+  /** AA-6: what still comes in is thrown away, but nobody may keep us busy with it. */
+  #discard(chunk: Buffer): void {
+    this.#discarded += chunk.length
+    if (this.#discarded > this.#bounds.discardBytes) this.socket.destroy()
   }
 
   #attempt(chunk: Buffer | undefined): void {

@@ -62,6 +62,7 @@ export type AcceptorBounds = Pick<
   | 'presentationContexts'
   | 'commandBytes'
   | 'artimMillis'
+  | 'discardBytes'
   | 'idleMillis'
   | 'slowMillis'
   | 'slowBytes'

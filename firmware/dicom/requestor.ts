@@ -48,7 +48,7 @@ export type { End } from './connection.ts'
 
 export type RequestorBounds = Pick<
   Limits,
-  'pduBytes' | 'pduSendBytes' | 'associatePduBytes' | 'presentationContexts' | 'commandBytes' | 'artimMillis'
+  'pduBytes' | 'pduSendBytes' | 'associatePduBytes' | 'presentationContexts' | 'commandBytes' | 'artimMillis' | 'discardBytes'
 >
 
 export interface StoreTimes {

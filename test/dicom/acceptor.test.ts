@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import net from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
 import { decodeCommand, type Command } from '../../firmware/dicom/command.ts'
@@ -485,6 +486,41 @@ t.test('a peer that does not read its answers is not read either, and not for ev
   flood()
   t.match(await one.ended(0), { how: 'timed-out', detail: /does not read our answers/ })
   peer.socket.destroy()
+})
+
+t.test('who asks a thousand things in one breath keeps nobody waiting', async (t) => {
+  const one = await scp(t)
+  const [greedy, modest] = [await opened(one.port), await opened(one.port)]
+  const many = 1000
+  greedy.send(...Array.from({ length: many }, (_, n) => data(3, 3, echoRq(n + 1))))
+  modest.send(data(3, 3, echoRq(1)))
+  let answered = 0
+  const all = (async () => {
+    while (answered < many) {
+      t.match(await response(greedy), { status: 0, respondsTo: (answered += 1) })
+    }
+  })()
+  t.match(await response(modest), { status: 0 })
+  t.ok(answered < many / 10, `${answered} answers went to the greedy one before`)
+  await all
+})
+
+t.test('who was shown out and talks on is read for a while, and then cut off', async (t) => {
+  const discardBytes = 1024 * 1024
+  const one = await scp(t, { limits: { discardBytes } })
+  // It does not close its half when it sees ours closed.
+  const peer = new Script(net.connect({ port: one.port, host: '127.0.0.1', allowHalfOpen: true }))
+  const flood = Buffer.alloc(256 * 1024)
+  const more = (): void => {
+    while (!peer.socket.destroyed && peer.socket.write(flood));
+  }
+  peer.socket.on('drain', more)
+  more()
+  t.match(await peer.read(), { type: 7 }, 'it hears why')
+  t.match(await one.ended(0), { how: 'malformed' })
+  await until('the connection to be cut', () => peer.socket.destroyed)
+  // What the two kernels keep between the ends comes on top.
+  t.ok(peer.socket.bytesWritten < 64 * discardBytes, `${peer.socket.bytesWritten} bytes were taken`)
 })
 
 t.test('finish: the image at hand is answered, then A-ABORT', async (t) => {

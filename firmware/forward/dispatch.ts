@@ -49,7 +49,7 @@ export class Dispatch {
   readonly #carriers = new Set<Carrier>()
   readonly #openings = new Set<Promise<void>>()
   /** Each carrier's life; it ends with what the carrier has in hand. */
-  readonly #lives = new Set<Promise<void>>()
+  readonly #lives = new Map<Carrier, Promise<void>>()
   readonly #idle = new Idle<Parcel>()
   readonly #blame = new Blame()
   readonly #pause: Pause
@@ -97,6 +97,15 @@ export class Dispatch {
     await opening
   }
 
+  /** Lets go of what waits for the next image: a far side may have room for no association beside it. */
+  async releaseIdle(): Promise<void> {
+    const release = () => Promise.all(this.#idle.release().map((carrier) => this.#lives.get(carrier)))
+    await release()
+    // One that was being opened may have been standing in line behind those.
+    await Promise.allSettled(this.#openings)
+    await release()
+  }
+
   /**
    * What is being sent is sent to its end and settled first. What does not end in `graceMillis` is
    * given back: the process ends, and with it the carriers.
@@ -110,7 +119,7 @@ export class Dispatch {
     this.#idle.release()
     const grace = Promise.withResolvers<void>()
     const timer = setTimeout(grace.resolve, graceMillis)
-    await Promise.race([Promise.all(this.#lives), grace.promise])
+    await Promise.race([Promise.all(this.#lives.values()), grace.promise])
     clearTimeout(timer)
     for (const lease of this.#underWay) this.#giveBack(lease)
     this.#underWay.clear()
@@ -199,8 +208,7 @@ export class Dispatch {
     const carrier = await this.#options.transport.open(this.#leases.slice(0, LIMITS.presentationContexts).map((lease) => lease.facts))
     if (this.#closed) return carrier.close()
     this.#carriers.add(carrier)
-    const life = this.#carry(carrier).finally(() => this.#lives.delete(life))
-    this.#lives.add(life)
+    this.#lives.set(carrier, this.#carry(carrier).finally(() => this.#lives.delete(carrier)))
     this.#options.reached()
   }
 

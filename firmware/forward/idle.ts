@@ -42,7 +42,10 @@ export class Idle<Load> {
     first.wake(load)
   }
 
-  release(): void {
-    for (const { wake } of this.#waiting) wake(undefined)
+  /** @returns those that waited */
+  release(): Carrier[] {
+    const all = this.#waiting
+    for (const { wake } of all) wake(undefined)
+    return all.map(({ carrier }) => carrier)
   }
 }

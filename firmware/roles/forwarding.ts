@@ -54,6 +54,7 @@ export async function runForwarding(): Promise<void> {
     },
     test: async ({ test, destination }) => {
       const way = ways.get(destination)
+      await way?.dispatch.releaseIdle()
       if (way?.test) for await (const step of way.test()) channel.note('testStep', { test, step })
       way?.watch?.check()
       channel.note('testStep', { test, step: null })

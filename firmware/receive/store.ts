@@ -159,6 +159,10 @@ export class Store implements StoreSink {
       return
     }
     this.#checked = true
+    if (found.sopInstance === undefined && found.sopClass === undefined && found.study === '' && found.series === '') {
+      this.#refuse(CANNOT_UNDERSTAND, 'it has none of the identifiers of an instance')
+      return
+    }
     // What the data set leaves out disagrees with nothing: the image goes by what the command calls it.
     if ((found.sopInstance ?? this.#request.sopInstance) !== this.#request.sopInstance)
       this.#refuse(DOES_NOT_MATCH_CLASS, '(0008,0018) differs from the command')

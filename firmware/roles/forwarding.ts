@@ -108,24 +108,47 @@ const outletOf = (channel: Supervisor, destination: string): Outlet => ({
 
 const common = { open: (lease: Lease) => ObjectReader.open(lease), random: Math.random, now: Date.now }
 
+/** A folder that failed (full, gone, read-only) is looked at again after this, doubled up to the last. */
+const FOLDER_AGAIN_MILLIS = 1_000
+const FOLDER_AGAIN_LAST_MILLIS = 30_000
+
 function folderWay(config: Extract<DestinationConfig, { kind: 'folder' }>, channel: Supervisor): Way {
-  const state = (fault?: Fault): LinkState => ({
-    state: 'connected',
-    word: LINK_STATES.connected.word,
-    sentence: fault ? fault.message : 'The folder takes images.',
-    remedy: fault ? fault.remedy : '',
-    since: Date.now(),
-  })
+  let again = FOLDER_AGAIN_MILLIS
+  let since = Date.now()
+  const tell = (fault?: Fault): void => {
+    const name = fault ? 'no-association' : 'connected'
+    const state: LinkState = {
+      state: name,
+      word: LINK_STATES[name].word,
+      sentence: fault?.message ?? 'The folder takes images.',
+      remedy: fault?.remedy ?? '',
+      since,
+    }
+    channel.note('link', { destination: config.name, state, associations: dispatch.associations })
+  }
+  const up = (): void => {
+    since = Date.now()
+    tell()
+    dispatch.setUp(true)
+  }
   const dispatch = new Dispatch({
     ...common,
     outlet: outletOf(channel, config.name),
     transport: new FolderTransport(config.path),
     most: FOLDER_WRITERS,
     holdMillis: 1_000,
-    reached: () => channel.note('link', { destination: config.name, state: state(), associations: dispatch.associations }),
-    failed: (fault) => channel.note('link', { destination: config.name, state: state(fault), associations: 0 }),
+    reached: () => {},
+    failed: (fault) => {
+      const now = Date.now()
+      if (now - since > FOLDER_AGAIN_LAST_MILLIS) again = FOLDER_AGAIN_MILLIS
+      since = now
+      dispatch.setUp(false)
+      tell(fault)
+      setTimeout(up, again).unref()
+      again = Math.min(again * 2, FOLDER_AGAIN_LAST_MILLIS)
+    },
   })
-  channel.note('link', { destination: config.name, state: state(), associations: 0 })
+  tell()
   return { config, dispatch, watch: undefined }
 }
 

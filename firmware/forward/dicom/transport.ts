@@ -41,8 +41,13 @@ export class DicomTransport implements Transport {
 
   async open(needed: readonly Kind[]): Promise<Carrier> {
     const { connect, waiting, calledAe, callingAe, times, limits } = this.#options
-    const [opened, kinds] = await Promise.all([connect(), waiting()])
+    const opened = await connect()
     this.roundTripMillis = opened.roundTripMillis
+    // Asked for when the socket is there: what came meanwhile is proposed as well.
+    const kinds = await waiting().catch((error: unknown) => {
+      opened.socket.destroy()
+      throw error
+    })
     const byNeed = [...kinds].sort((a, b) => b.count - a.count)
     const contexts = propose([...needed, ...byNeed], limits.presentationContexts - 1)
     contexts.push({ abstractSyntax: VERIFICATION, transferSyntaxes: [IMPLICIT_LITTLE_ENDIAN] })

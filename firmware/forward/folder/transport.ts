@@ -9,6 +9,7 @@ import { Fault } from '../../domain/errors.ts'
 import { isUid } from '../../domain/identifier.ts'
 import type { Lease, ObjectFacts, Outcome } from '../../domain/spool.ts'
 import type { Carrier, ObjectSource, Transport } from '../outlet.ts'
+import { SeriesFolders, syncFolder } from './series-folders.ts'
 
 /** Where the data set names no study or series. */
 const UNNAMED = 'unnamed'
@@ -17,25 +18,36 @@ const MOST_VERSIONS = 1000
 
 export class FolderTransport implements Transport {
   readonly #folder: string
+  readonly #series: SeriesFolders
   readonly roundTripMillis = 0
 
   constructor(folder: string) {
     this.#folder = folder
+    this.#series = new SeriesFolders(folder)
   }
 
-  open(): Promise<Carrier> {
-    return Promise.resolve(new FolderCarrier(this.#folder))
+  /** @throws Fault FOLDER_FAILED when it is not there and cannot be made, or may not be written */
+  async open(): Promise<Carrier> {
+    try {
+      await fs.mkdir(this.#folder, { recursive: true })
+      await fs.access(this.#folder, fs.constants.W_OK)
+    } catch (error) {
+      throw new Fault('FOLDER_FAILED', { detail: (error as NodeJS.ErrnoException).code ?? (error as Error).message })
+    }
+    return new FolderCarrier(this.#folder, this.#series)
   }
 }
 
 class FolderCarrier implements Carrier {
   readonly #folder: string
-  readonly alive = true
+  readonly #series: SeriesFolders
+  alive = true
   lastSendMillis = 0
   lastWaitMillis = 0
 
-  constructor(folder: string) {
+  constructor(folder: string, series: SeriesFolders) {
     this.#folder = folder
+    this.#series = series
   }
 
   readonly fits = (): 'yes' => 'yes'
@@ -45,7 +57,7 @@ class FolderCarrier implements Carrier {
     const began = performance.now()
     try {
       const series = path.join(this.#folder, facts.tenant, part(facts.study), part(facts.series))
-      await makeDurable(series)
+      await this.#series.make(series)
       // Named by our own id: two writers never meet in one file, and what a crash leaves is overwritten.
       const partFile = path.join(series, `.${facts.id}.part`)
       const bytes = await writeWhole(partFile, facts, source)
@@ -57,6 +69,8 @@ class FolderCarrier implements Carrier {
       if (error instanceof Fault) throw error // the object, not the folder
       const { code, message } = error as NodeJS.ErrnoException
       if (code === undefined) throw error
+      // A disk that is full or gone is so for the next image too.
+      this.alive = false
       return { event: 'refused', code: 'FOLDER_FAILED', detail: code || message }
     }
   }
@@ -67,25 +81,6 @@ class FolderCarrier implements Carrier {
 }
 
 const part = (uid: string): string => (isUid(uid) ? uid : UNNAMED)
-
-/** Makes the folder and those above it, their entries durable. Nothing to do after a series' first file. */
-async function makeDurable(folder: string): Promise<void> {
-  const made = await fs.mkdir(folder, { recursive: true })
-  if (made === undefined) return
-  const top = path.dirname(made)
-  let at = folder
-  for (; at !== top; at = path.dirname(at)) await syncFolder(at)
-  await syncFolder(top)
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await fs.open(folder, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
 
 /** @returns the length of the file. Removes it when anything fails. */
 async function writeWhole(file: string, facts: ObjectFacts, source: ObjectSource): Promise<number> {
@@ -142,14 +137,20 @@ async function publish(partFile: string, series: string, facts: ObjectFacts, byt
 /** File systems without hard links, such as some network shares. */
 const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'])
 
-/** @throws EEXIST where the name is taken */
+/**
+ * Without hard links the name is taken by an empty file of that name, made exclusively, which the
+ * rename then replaces. One that a crash left empty is nobody's image and may be replaced too.
+ *
+ * @throws EEXIST where the name is taken
+ */
 async function claim(partFile: string, file: string): Promise<void> {
   try {
     await fs.link(partFile, file)
   } catch (error) {
     if (!NO_LINKS.has((error as NodeJS.ErrnoException).code ?? '')) throw error
-    const taken = await fs.stat(file).then(() => true, () => false)
-    if (taken) throw Object.assign(new Error('taken'), { code: 'EEXIST' })
+    await fs.writeFile(file, '', { flag: 'wx' }).catch(async (taken: unknown) => {
+      if ((await fs.stat(file)).size > 0) throw taken
+    })
     await fs.rename(partFile, file)
   }
 }

@@ -79,10 +79,18 @@ export const LIMITS = {
 
   /** Why a delivery waits or is held, as kept with it. */
   reasonChars: 200,
+  /** What a stranger said, kept for the status. */
+  strangerChars: 256,
   /** Rows one control answer lists. */
   listRows: 1000,
   /** Receipts looked at in one search. */
   searchedRows: 200_000,
+  /** Slots one worker may hold, beside one for each association: two for each tenant. */
+  slotsHeld: 4096,
+  /** Leases one request is given. */
+  leasesAtOnce: 128,
+  /** Calls of one worker under way at once, beside those its associations and destinations need. */
+  callsUnderWay: 1024,
   /** Knocks (refused callers) remembered for the status. */
   knocks: 100,
   /** Body of one request to the control socket. */
@@ -137,7 +145,7 @@ export const CONFIGURABLE = {
   pduBytes: [4 * 1024, 16 * 1024 * 1024],
   pduSendBytes: [4 * 1024, 16 * 1024 * 1024],
   associatePduBytes: [16 * 1024, 1024 * 1024],
-  presentationContexts: [1, 128],
+  presentationContexts: [3, 128],
   commandBytes: [4 * 1024, 64 * 1024],
   knocking: [1, 65_536],
   associations: [1, 65_536],

@@ -4,6 +4,7 @@
  */
 import { causeOf, remedyOf } from '../domain/errors.ts'
 import type { ErrorCode } from '../domain/errors.ts'
+import { LIMITS } from '../domain/limits.ts'
 import type { Limits } from '../domain/limits.ts'
 import type { Log } from '../domain/log.ts'
 import type { Admission, Knock } from '../receive/intake.ts'
@@ -25,11 +26,15 @@ interface Open {
   readonly since: number
 }
 
+const cut = <T extends string | number>(value: T): T => (typeof value === 'string' ? (value.slice(0, LIMITS.strangerChars) as T) : value)
+
 export class Admissions {
   readonly #limits: Limits
   readonly #log: Log
   readonly #open = new Map<number, Open>()
   readonly #knocks = new Map<string, RefusedKnock>()
+  /** How often each address was refused for each reason. */
+  readonly #told = new Map<string, number>()
   #next = 1
 
   constructor(limits: Limits, log: Log) {
@@ -58,7 +63,9 @@ export class Admissions {
     for (const [admission, open] of this.#open) if (open.worker === worker) this.#open.delete(admission)
   }
 
-  refused(knock: Knock, code: ErrorCode, fields: Record<string, string | number>): void {
+  refused(caller: Knock, code: ErrorCode, details: Record<string, string | number>): void {
+    const knock = { ...caller, certificate: caller.certificate && cut(caller.certificate) }
+    const fields = Object.fromEntries(Object.entries(details).map(([name, value]) => [name, cut(value)]))
     const key = [knock.listener, knock.peer, knock.callingAe, knock.calledAe, knock.certificate ?? '', code].join('\0')
     const known = this.#knocks.get(key)
     const now = Date.now()
@@ -72,10 +79,20 @@ export class Admissions {
       this.#knocks.set(key, { ...knock, code, sentence: causeOf(code, fields), remedy: remedyOf(code, fields), first: now, last: now, times: 1 })
       if (this.#knocks.size > this.#limits.knocks) this.#knocks.delete(this.#knocks.keys().next().value as string)
     }
-    // A caller that knocks in a loop is logged at 1, 2, 4, 8, …: the journal is not its to fill.
-    const { times } = this.#knocks.get(key) as RefusedKnock
-    if ((times & (times - 1)) === 0)
-      this.#log.warn('refused', { ...knock, certificate: knock.certificate ?? '', code, sentence: causeOf(code, fields), times })
+    this.#tell(knock, code, causeOf(code, fields))
+  }
+
+  /**
+   * The journal is not a stranger's to fill: from one address and for one reason the 1st, 2nd,
+   * 4th, 8th … time is logged, whatever AE titles it makes up.
+   */
+  #tell(knock: Knock, code: ErrorCode, sentence: string): void {
+    const key = [knock.listener, knock.peer, code].join('\0')
+    const times = (this.#told.get(key) ?? 0) + 1
+    this.#told.delete(key)
+    this.#told.set(key, times)
+    if (this.#told.size > this.#limits.knocks) this.#told.delete(this.#told.keys().next().value as string)
+    if ((times & (times - 1)) === 0) this.#log.warn('refused', { ...knock, certificate: knock.certificate ?? '', code, sentence, times })
   }
 
   openAt(listener: string): number {

@@ -29,7 +29,7 @@ export const LIMITS = {
   /** ARTIM: from connection to A-ASSOCIATE-RQ, and from RJ/ABORT to close (PS3.8 9.1.5). */
   artimMillis: 30_000,
   /** Read and thrown away of a peer that was shown out, so that it hears why; then it is cut off. */
-  discardBytes: 16 * 1024 * 1024,
+  discardBytes: 1024 * 1024,
   /** An association on which nothing at all arrives. */
   idleMillis: 10 * 60_000,
   /** A message that has begun must bring `slowBytes` in every `slowMillis`. */

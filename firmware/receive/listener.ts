@@ -186,16 +186,17 @@ export class Listener {
   }
 
   #tlsFailed(error: NodeJS.ErrnoException, socket: tls.TLSSocket): void {
-    // Somebody only looked whether the port is there: a box's link watch does so all the time.
     // Gone already, it has no address any more, and there is nothing to be said of nobody.
     const gone = socket.remoteAddress === undefined && error.code === 'ECONNRESET'
-    if (gone || this.#knocking.get(endOf(socket))?.bytesRead === 0) return
+    const silent = this.#knocking.get(endOf(socket))?.bytesRead === 0
     const peer = plainAddress(socket.remoteAddress ?? '')
+    socket.destroy()
+    // Somebody only looked whether the port is there: a box's link watch does so all the time.
+    if (gone || silent) return
     const { port, identity } = this.#options
     const seconds = this.#room.limits.handshakeMillis / 1000
     const fault = judgeTlsFailure(error, { side: 'server', host: peer, port, identity: identity?.current, established: false, seconds, now: this.#room.now() })
     this.#tell({ socket, peer }, fault)
-    socket.destroy()
   }
 
   #tell(guest: Guest, fault: Fault): void {

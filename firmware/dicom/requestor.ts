@@ -11,7 +11,7 @@
  * says "stored" counts only when the last byte was sent before it came.
  */
 import type { Duplex } from 'node:stream'
-import { Fault } from '../domain/errors.ts'
+import { Fault, causeOf, type ErrorCode } from '../domain/errors.ts'
 import type { Limits } from '../domain/limits.ts'
 import { AssociationRejected, agreed, type AgreedContext, type Proposal } from './agreement.ts'
 import {
@@ -109,7 +109,7 @@ export class Association {
   #foreign: { readonly contextId: number; readonly command: Command } | undefined
   #fault: Fault | undefined
   /** What a time-out means at this point. */
-  #timeout: Fault | undefined
+  #timeout: Timeout | undefined
   #wake: (() => void) | undefined
   #busy = false
 
@@ -139,7 +139,7 @@ export class Association {
       bounds,
     )
     socket.on('drain', () => this.#wake?.())
-    this.#within(bounds.artimMillis, new Fault('ASSOCIATION_SILENT', { seconds: bounds.artimMillis / 1000 }))
+    this.#within(bounds.artimMillis, { code: 'ASSOCIATION_SILENT', fields: { seconds: bounds.artimMillis / 1000 } })
     this.#connection.send(
       encodeAssociateRequest({
         calledAe,
@@ -240,7 +240,7 @@ export class Association {
     const answered = (): boolean => this.#response !== undefined
     this.#within(times.progressMillis, stopped(times.progressMillis))
     await this.#until(() => sendMillis >= 0 || answered())
-    this.#within(times.answerMillis, new Fault('ANSWER_MISSING', { seconds: times.answerMillis / 1000 }))
+    this.#within(times.answerMillis, { code: 'ANSWER_MISSING', fields: { seconds: times.answerMillis / 1000 } })
     await this.#until(answered)
     const { status, comment } = this.#conclude()
     // The answer may be here before the socket says that it took the last byte.
@@ -256,7 +256,7 @@ export class Association {
       this.#alive()
       const messageId = this.#nextId()
       this.#asked = { messageId, field: COMMAND.echoRq }
-      this.#within(answerMillis, new Fault('ANSWER_MISSING', { seconds: answerMillis / 1000 }))
+      this.#within(answerMillis, { code: 'ANSWER_MISSING', fields: { seconds: answerMillis / 1000 } })
       this.#connection.send(frameMessage(context.id, true, encodeEchoRequest(messageId, VERIFICATION), this.#fragment))
       await this.#until(() => this.#response !== undefined)
       const { status, comment } = this.#conclude()
@@ -274,7 +274,7 @@ export class Association {
   release(): Promise<End> {
     if (this.#busy) throw new Error('released in the middle of an operation')
     if (this.open) {
-      this.#within(this.#bounds.artimMillis, new Fault('ASSOCIATION_LOST', { detail: 'the release was not answered' }))
+      this.#within(this.#bounds.artimMillis, { code: 'ASSOCIATION_LOST', fields: { detail: 'the release was not answered' } })
       this.#connection.release()
     }
     return this.closed
@@ -382,9 +382,9 @@ export class Association {
     this.#rest()
   }
 
-  #within(millis: number, timeout: Fault): void {
+  #within(millis: number, timeout: Timeout): void {
     this.#timeout = timeout
-    this.#connection.within(millis, timeout.message)
+    this.#connection.within(millis, causeOf(timeout.code, timeout.fields))
   }
   #rest(): void {
     this.#timeout = undefined
@@ -411,7 +411,7 @@ export class Association {
     this.#wake?.()
   }
   #faultOf(end: End): Fault {
-    if (end.how === 'timed-out' && this.#timeout !== undefined) return this.#timeout
+    if (end.how === 'timed-out' && this.#timeout !== undefined) return new Fault(this.#timeout.code, this.#timeout.fields)
     const opening = this.#accepted === undefined
     if (end.how === 'malformed') {
       const { stranger } = end
@@ -425,4 +425,10 @@ export class Association {
   }
 }
 
-const stopped = (millis: number): Fault => new Fault('PROGRESS_STOPPED', { seconds: millis / 1000 })
+/** A Fault in the making: a stack trace for each batch would cost as much as encrypting it. */
+interface Timeout {
+  readonly code: ErrorCode
+  readonly fields: Record<string, string | number>
+}
+
+const stopped = (millis: number): Timeout => ({ code: 'PROGRESS_STOPPED', fields: { seconds: millis / 1000 } })

@@ -3,7 +3,7 @@
  * objects, and never leave the supervisor. Erasing a tenant's key erases its objects, wherever
  * copies of them are.
  */
-import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHash, createSecretKey, randomBytes } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { mkdir, readdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -19,6 +19,7 @@ const EXTENSION = '.key'
 interface TenantKey {
   readonly tenant: string
   readonly keyId: string
+  /** A Buffer, so that it can be wiped; made a KeyObject for each use, which is quicker than passing it. */
   readonly key: Buffer
 }
 
@@ -89,7 +90,7 @@ export class KeyRing {
     if (!wrapping) throw new Error(`spool: no key of tenant ${tenant}`)
     const key = randomBytes(KEY_BYTES)
     const nonce = randomBytes(NONCE_BYTES)
-    const cipher = createCipheriv('aes-256-gcm', wrapping.key, nonce).setAAD(additional(id, tenant))
+    const cipher = createCipheriv('aes-256-gcm', createSecretKey(wrapping.key), nonce).setAAD(additional(id, tenant))
     const wrapped = Buffer.concat([nonce, cipher.update(key), cipher.final(), cipher.getAuthTag()])
     return { key: key.toString('base64'), wrappedKey: wrapped.toString('base64'), keyId: wrapping.keyId }
   }
@@ -101,7 +102,7 @@ export class KeyRing {
     const bytes = Buffer.from(of.wrappedKey, 'base64')
     if (bytes.length !== NONCE_BYTES + KEY_BYTES + TAG_BYTES) return undefined
     const split = bytes.length - TAG_BYTES
-    const decipher = createDecipheriv('aes-256-gcm', wrapping.key, bytes.subarray(0, NONCE_BYTES)).setAAD(additional(of.id, of.tenant))
+    const decipher = createDecipheriv('aes-256-gcm', createSecretKey(wrapping.key), bytes.subarray(0, NONCE_BYTES)).setAAD(additional(of.id, of.tenant))
     decipher.setAuthTag(bytes.subarray(split))
     try {
       return Buffer.concat([decipher.update(bytes.subarray(NONCE_BYTES, split)), decipher.final()])

@@ -2,8 +2,8 @@
  * One authenticated chunk: AES-256-GCM (NIST SP 800-38D) or ChaCha20-Poly1305 (RFC 8439), each
  * with a 12-byte nonce and a 16-byte tag. Both keep the length, so a chunk is its bytes and a tag.
  */
-import { createCipheriv, createDecipheriv } from 'node:crypto'
-import type { CipherGCMTypes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createSecretKey } from 'node:crypto'
+import type { CipherGCMTypes, KeyObject } from 'node:crypto'
 import { PREFIX_BYTES, TAG_BYTES } from './format.ts'
 import type { Cipher } from './format.ts'
 
@@ -17,14 +17,15 @@ const OPTIONS = { authTagLength: TAG_BYTES }
 /** Seals and opens the chunks of one file. Not reentrant: the nonce is one reused buffer. */
 export class Sealer {
   readonly #cipher: CipherGCMTypes
-  readonly #key: Buffer
+  /** Given a Buffer, Node throws and catches an error for each chunk: 10 µs, as long as the sealing. */
+  readonly #key: KeyObject
   readonly #nonce = Buffer.alloc(NONCE_BYTES)
 
   /** @param key 32 bytes @param prefix 7 bytes */
   constructor(cipher: Cipher, key: Buffer, prefix: Buffer) {
     // Node types the two AEADs apart; they are used alike.
     this.#cipher = cipher as CipherGCMTypes
-    this.#key = key
+    this.#key = createSecretKey(key)
     prefix.copy(this.#nonce, 0, 0, PREFIX_BYTES)
   }
 

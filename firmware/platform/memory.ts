@@ -4,7 +4,7 @@
  */
 
 /** The third lets V8 collect used buffers when they are some 20 MB, not 50. No more CPU time. */
-const SMALL = ['--max-semi-space-size=2', '--max-old-space-size=128', '--scavenger-max-new-space-capacity-mb=8']
+const SMALL = ['--max-semi-space-size=2', '--max-old-space-size=96', '--scavenger-max-new-space-capacity-mb=8']
 
 /** Has the C library give freed memory back to the system (mallopt(3)). */
 const THRIFTY = { MALLOC_ARENA_MAX: '2', MALLOC_TRIM_THRESHOLD_: '1048576' }

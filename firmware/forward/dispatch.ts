@@ -99,7 +99,7 @@ export class Dispatch {
 
   /** Lets go of what waits for the next image: a far side may have room for no association beside it. */
   async releaseIdle(): Promise<void> {
-    const release = () => Promise.all(this.#idle.release().map((carrier) => this.#lives.get(carrier)))
+    const release = () => Promise.all(this.#idle.release().map(async (carrier) => this.#lives.get(carrier)))
     await release()
     // Those being opened stand in line behind it, and behind each other: each is let go as it comes.
     await Promise.all([...this.#openings].map((opening) => opening.then(release, () => {})))

@@ -5,6 +5,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { scratch, start, until } from '../peers/process.ts'
+import { inspect } from './processes.ts'
 
 /** Why it cannot be done here; undefined where it can. */
 export function whyNoTracing(): string | undefined {
@@ -32,7 +33,8 @@ export async function trace(pids: readonly number[], expressions: readonly strin
   return {
     lines: () => readFileSync(file, 'utf8').split('\n').filter((line) => line !== ''),
     stop: async () => {
-      process.kill(peer.pid, 'SIGINT')
+      // It has ended by itself where all that it traced is gone.
+      if (inspect(peer.pid)) process.kill(peer.pid, 'SIGINT')
       await peer.exited
     },
   }

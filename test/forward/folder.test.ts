@@ -44,6 +44,16 @@ t.test('one file for each instance, versions beside it, a repetition adds nothin
   t.same(files(top), ['1.2.3.4.dcm', '1.2.3.4.v2.dcm'])
 })
 
+t.test('a folder that was taken away meanwhile is made again', async (t) => {
+  const top = path.join(t.testdir(), 'out')
+  const transport = new FolderTransport(top)
+  t.match(await send(transport, source(facts(id(1)), [Buffer.from('bytes')])), { event: 'stored' })
+  // As an archive does that imports a folder and clears it.
+  fs.rmSync(path.join(top, 'north'), { recursive: true })
+  t.match(await send(transport, source(facts(id(2)), [Buffer.from('bytes')])), { event: 'stored' })
+  t.same(files(top), ['1.2.3.4.dcm'])
+})
+
 t.test('many writers of one name at once: each version once', async (t) => {
   const top = path.join(t.testdir(), 'out')
   const transport = new FolderTransport(top)

@@ -18,18 +18,19 @@ export class SeriesFolders {
   }
 
   /** Two writers of one series wait for the same sync. That a folder is there says nothing: it may be from before a crash. */
-  make(folder: string): Promise<void> {
+  async make(folder: string): Promise<void> {
+    // It may have been taken away since, by who fetches the files.
+    const anew = (await fs.mkdir(folder, { recursive: true })) !== undefined
     const known = this.#made.get(folder)
-    if (known) return known
-    const made = this.#make(folder)
+    if (known && !anew) return known
+    const made = this.#syncAbove(folder)
     this.#made.set(folder, made)
     made.catch(() => this.#made.delete(folder))
     if (this.#made.size > MOST_REMEMBERED) this.#made.delete(this.#made.keys().next().value as string)
     return made
   }
 
-  async #make(folder: string): Promise<void> {
-    await fs.mkdir(folder, { recursive: true })
+  async #syncAbove(folder: string): Promise<void> {
     for (let at = path.dirname(folder); at.startsWith(this.#top); at = path.dirname(at)) {
       await syncFolder(at)
       if (at === this.#top) break

@@ -103,7 +103,14 @@ t.test('the corpus through box and hub', async (t) => {
       t.ok(output.includes('(0004,1220)') || !(names('0002,0002', '0008,0016') && names('0002,0003', '0008,0018')), `${name}: cannot be sent`)
       continue
     }
-    t.equal(refused, undefined, `${name}: taken by the box`)
+    if (refused !== undefined) {
+      // The box owes a refusal only to what its data set does not show to be an image at all.
+      const { output } = await finish('dcmdump', ['-q', '-Un', '+p', ...['0008,0016', '0008,0018', '0020,000d', '0020,000e'].flatMap((tag) => ['+P', tag]), path])
+      // Those inside of a sequence are another image's; their lines begin with the sequence's tag.
+      t.notMatch(output, /^\([0-9a-f,]+\) UI \[/m, `${name}: holds none of the four identifiers`)
+      t.match(refused, /^C000H .*none of the identifiers/, `${name}: ${refused}`)
+      continue
+    }
     t.strictSame(digests, { box: true, hub: true }, `${name}: box and hub name its digest`)
     for (const end of ENDS) {
       const arrival = arrivals[end]

@@ -4,7 +4,7 @@
  * then is lost, as in a power cut. Needs root.
  */
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, existsSync, mkdirSync, openSync, closeSync, ftruncateSync, readSync, renameSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, openSync, closeSync, ftruncateSync, readSync, renameSync, rmSync, statfsSync } from 'node:fs'
 import { join } from 'node:path'
 import { scratch } from '../peers/process.ts'
 
@@ -43,6 +43,7 @@ export class Volume {
   /** Where it is mounted. */
   readonly path: string
   readonly #image: string
+  #ballast = 0
 
   /** @param mebibytes of the disk; the file system takes some of it */
   constructor(mebibytes: number) {
@@ -74,18 +75,13 @@ export class Volume {
     return bavail * bsize
   }
 
-  /** Somebody else's file takes everything but so much. */
+  /** Somebody else's files take everything but so much; 0: until the disk takes no byte more. */
   fill(leaving: number): void {
-    const take = this.freeBytes - leaving
-    if (take > 0) run('fallocate', '-l', String(take), join(this.path, `ballast-${Date.now()}`))
-    // Whatever is left in corners.
-    if (leaving > 0) return
-    for (let number = 0; number < 1000 && this.freeBytes > 0; number++) {
-      try {
-        writeFileSync(join(this.path, `ballast-small-${number}`), Buffer.alloc(4096))
-      } catch {
-        return
-      }
+    // The maps of large files need room too: what is left by one is taken by smaller ones.
+    for (let piece = this.freeBytes - leaving; piece >= 4096; ) {
+      const { status } = spawnSync('fallocate', ['-l', String(piece), join(this.path, `ballast-${(this.#ballast += 1)}`)])
+      if (status !== 0) piece = Math.floor(piece / 2)
+      else piece = Math.min(piece, this.freeBytes - leaving)
     }
   }
 

@@ -51,6 +51,7 @@ export const openSpool = async (settings: Settings, log: Log): Promise<Spool> =>
     clock: Date,
     cipher: chooseCipher(),
     targets: (listener, tenant) => targetsOf(settings.routes, { listener, tenant }),
+    destinations: settings.destinations.map((one) => one.name),
     water: {
       highPercent: settings.spool.highWaterPercent,
       lowPercent: settings.spool.lowWaterPercent,

@@ -87,9 +87,9 @@ export class Index {
     if (!this.#closed && !this.#reopening) this.#goDown(error)
   }
 
-  /** @throws Fault SPOOL_FULL or DISK_FAILED when impatient; Error after `close` */
+  /** @throws Fault SPOOL_FULL or DISK_FAILED when impatient; SUPERVISOR_GONE after `close` */
   transact<T>(change: Change<T>): Promise<T> {
-    if (this.#closed) return Promise.reject(new Error('index: closed'))
+    if (this.#closed) return Promise.reject(new Fault('SUPERVISOR_GONE'))
     if (change.impatient && this.#failure) return Promise.reject(this.#failure)
     return new Promise<T>((resolve, reject) => {
       this.#queue.push({ change, resolve: resolve as (value: unknown) => void, reject, result: undefined, failed: undefined, tries: 0 })
@@ -200,7 +200,7 @@ export class Index {
     this.#timer?.cancel()
     await this.#reopening
     await this.#running
-    for (const pending of this.#queue.splice(0)) pending.reject(new Error('index: closed'))
+    for (const pending of this.#queue.splice(0)) pending.reject(new Fault('SUPERVISOR_GONE'))
   }
 }
 

@@ -6,6 +6,7 @@
  */
 import { Fault } from '../domain/errors.ts'
 import type { ErrorCode } from '../domain/errors.ts'
+import type { Check } from '../domain/shape.ts'
 
 /** What either side can be asked. Arguments and results are plain JSON. */
 export type Methods = Record<string, (argument: never) => unknown>
@@ -13,11 +14,18 @@ export type Methods = Record<string, (argument: never) => unknown>
 type Argument<M extends Methods, K extends keyof M> = Parameters<M[K]>[0]
 type Result<M extends Methods, K extends keyof M> = Awaited<ReturnType<M[K]>>
 
-type Message =
-  | { readonly ask: number; readonly method: string; readonly argument: unknown }
-  | { readonly note: string; readonly argument: unknown }
-  | { readonly answer: number; readonly result: unknown }
-  | { readonly answer: number; readonly fault: { code: ErrorCode; fields: Record<string, string | number> } }
+/** With `ask` it wants an answer, without it is told. */
+interface Call {
+  readonly ask?: number
+  readonly method: string
+  readonly argument: unknown
+}
+
+interface Answer {
+  readonly answer: number
+  readonly result?: unknown
+  readonly fault?: { readonly code: ErrorCode; readonly fields: Record<string, string | number> }
+}
 
 /** Both `process` (in the worker) and a `ChildProcess` (in the supervisor) are one of these. */
 export interface Pipe {
@@ -30,6 +38,21 @@ export interface Pipe {
 export const PING = 'ping'
 export const PONG = 'pong'
 
+/** The other side asks for what it does not hold, or in a way it would not if it were ours. */
+export class Misconduct extends Error {}
+
+/** What this side believes of the other. */
+export interface Distrust<Ours extends Methods> {
+  /** What the argument of each method must look like. */
+  readonly claims: { readonly [K in keyof Ours]: Check }
+  /** Calls that may be under way at once. */
+  readonly most: number
+  /** It is not what it should be: end it. Nothing more is heard of it. */
+  readonly lied: (why: string) => void
+  /** What it told could not be done now; it is not waiting for an answer. */
+  readonly failed: (method: string, fault: Fault) => void
+}
+
 interface Waiting {
   readonly resolve: (value: never) => void
   readonly reject: (error: Error) => void
@@ -39,16 +62,21 @@ interface Waiting {
 export class Channel<Ours extends Methods, Theirs extends Methods> {
   readonly #pipe: Pipe
   readonly #ours: Ours
+  readonly #distrust: Distrust<Ours> | undefined
   readonly #waiting = new Map<number, Waiting>()
   #next = 1
   #open = true
+  #serving = 0
+  #lied = false
 
-  constructor(pipe: Pipe, ours: Ours) {
+  /** @param distrust absent: the other side is the supervisor */
+  constructor(pipe: Pipe, ours: Ours, distrust?: Distrust<Ours>) {
     this.#pipe = pipe
     this.#ours = ours
+    this.#distrust = distrust
     pipe.on('message', (message) => {
       if (message === PING) pipe.send?.(PONG, () => {})
-      else if (message !== PONG) this.#take(message as Message)
+      else if (message !== PONG && !this.#lied) this.#take(message)
     })
     pipe.on('disconnect', () => this.#lost())
   }
@@ -65,40 +93,53 @@ export class Channel<Ours extends Methods, Theirs extends Methods> {
 
   /** Told, not asked; lost with the pipe. */
   note<K extends keyof Theirs & string>(method: K, argument: Argument<Theirs, K>): void {
-    if (this.#open) this.#send({ note: method, argument })
+    if (this.#open) this.#send({ method, argument })
   }
 
-  #send(message: Message): void {
+  #send(message: Call | Answer): void {
     this.#pipe.send?.(message, (error) => {
       if (error) this.#lost()
     })
   }
 
-  #take(message: Message): void {
-    if ('answer' in message) {
-      const waiting = this.#waiting.get(message.answer)
-      if (!waiting) return
-      this.#waiting.delete(message.answer)
-      if ('fault' in message) waiting.reject(new Fault(message.fault.code, message.fault.fields))
-      else waiting.resolve(message.result as never)
-      return
+  #take(message: unknown): void {
+    if (typeof message !== 'object' || message === null) return this.#misled('a message that is none')
+    if ('answer' in message) return this.#answered(message as Answer)
+    const call = message as Call
+    const method = call.method as keyof Ours & string
+    if (!Object.hasOwn(this.#ours, method)) return this.#misled('a method there is not')
+    if (this.#distrust && !this.#distrust.claims[method](call.argument)) return this.#misled(`${method}: what cannot be`)
+    if (this.#distrust && this.#serving >= this.#distrust.most) return this.#misled('more calls than it can need')
+    this.#serving += 1
+    void this.#serve(method, call).finally(() => (this.#serving -= 1))
+  }
+
+  #answered({ answer, result, fault }: Answer): void {
+    const waiting = this.#waiting.get(answer)
+    this.#waiting.delete(answer)
+    if (fault) waiting?.reject(new Fault(fault.code, fault.fields))
+    else waiting?.resolve(result as never)
+  }
+
+  /** Only a Fault is an answer, and Misconduct the caller's own; anything else is a defect and must end this process. */
+  async #serve(method: keyof Ours & string, { ask, argument }: Call): Promise<void> {
+    try {
+      const result = await this.#ours[method]?.(argument as never)
+      if (ask !== undefined) this.#send({ answer: ask, result })
+    } catch (error) {
+      if (error instanceof Misconduct) this.#misled(`${method}: ${error.message}`)
+      else if (!(error instanceof Fault)) throw error
+      else if (ask !== undefined) this.#send({ answer: ask, fault: { code: error.code, fields: error.fields } })
+      else this.#distrust?.failed(method, error)
     }
-    const method = 'ask' in message ? message.method : message.note
-    const serve = this.#ours[method] as ((argument: unknown) => unknown) | undefined
-    if (serve === undefined) throw new Error(`channel: no method ${method}`)
-    if ('note' in message) {
-      void serve(message.argument)
-      return
-    }
-    const { ask } = message
-    // Only a Fault is an answer; anything else is a defect and must end this process.
-    Promise.resolve(serve(message.argument)).then(
-      (result) => this.#send({ answer: ask, result }),
-      (error: unknown) => {
-        if (!(error instanceof Fault)) throw error
-        this.#send({ answer: ask, fault: { code: error.code, fields: error.fields } })
-      },
-    )
+  }
+
+  /** @throws Error when the other side is one we trust: a defect of ours */
+  #misled(why: string): void {
+    if (!this.#distrust) throw new Error(`channel: ${why}`)
+    if (this.#lied) return
+    this.#lied = true
+    this.#distrust.lied(why)
   }
 
   #lost(): void {

@@ -10,7 +10,7 @@ import type { ProbeStep } from '../link/probe.ts'
 import type { Admission, Knock } from '../receive/intake.ts'
 
 /** What a worker is started with: the settings as the supervisor read them, not as the file is now. */
-type SettingsService = { settings: (argument: Record<never, never>) => Settings }
+type SettingsService = { settings: (argument: Record<string, never>) => Settings }
 
 /** Served to `receive` workers. */
 export type ReceiveService = SettingsService & {
@@ -26,7 +26,7 @@ export type ReceiveService = SettingsService & {
 }
 
 /** Served by `receive` workers: nothing is asked of them. */
-export type ReceiveWorker = Record<never, never>
+export type ReceiveWorker = Record<string, never>
 
 /** Served to `forward` workers. */
 export type ForwardService = SettingsService & {

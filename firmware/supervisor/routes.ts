@@ -21,7 +21,8 @@ export interface ControlRoom {
 export function controlRoutes({ supervisor, spool, settings }: ControlRoom): Routes {
   const destinationOf = (value: unknown): string | undefined => {
     if (value === undefined || value === null) return undefined
-    if (typeof value === 'string' && settings.destinations.some((one) => one.name === value)) return value
+    // Also what something waits for though it is not configured any more.
+    if (typeof value === 'string' && (settings.destinations.some((one) => one.name === value) || value in spool.counts())) return value
     throw new BadCall(`no destination is named ${JSON.stringify(value)}`)
   }
   return {
@@ -49,7 +50,7 @@ export function controlRoutes({ supervisor, spool, settings }: ControlRoom): Rou
     'GET /receipts': async ({ query }) => ({ receipts: await spool.receipts({ limit: limitOf(query.get('limit')) }) }),
     'GET /link/test': ({ query }) => {
       const destination = destinationOf(query.get('destination') ?? undefined)
-      if (destination === undefined) throw new BadCall('a destination is needed')
+      if (destination === undefined || !settings.destinations.some((one) => one.name === destination)) throw new BadCall('a destination of the configuration is needed')
       return supervisor.tests.run(destination)
     },
     'GET /spool/objects': async ({ query }) => ({

@@ -4,20 +4,23 @@
  */
 import type { ChildProcess } from 'node:child_process'
 import type { Settings } from '../config/file.ts'
-import { Fault, remedyOf } from '../domain/errors.ts'
-import { LINK_STATES } from '../domain/link.ts'
-import type { LinkState } from '../domain/link.ts'
+import { Fault } from '../domain/errors.ts'
 import type { Log } from '../domain/log.ts'
+import { LIMITS } from '../domain/limits.ts'
 import { targetsOf } from '../domain/route.ts'
-import type { Lease, ObjectFacts } from '../domain/spool.ts'
+import type { CommitOutcome, Lease, ObjectFacts } from '../domain/spool.ts'
 import { backoffMillis } from '../forward/backoff.ts'
 import type { Spool } from '../spool/spool.ts'
 import { Admissions } from './admissions.ts'
-import { Channel } from './channel.ts'
+import { Channel, Misconduct } from './channel.ts'
+import type { Distrust, Methods } from './channel.ts'
+import { FORWARD_CLAIMS, RECEIVE_CLAIMS } from './claims.ts'
+import type { Claims } from './claims.ts'
 import { LinkTests } from './link-tests.ts'
 import type { ForwardService, ForwardWorker, ReceiveService, ReceiveWorker } from './methods.ts'
-import { sentenceOf } from './status.ts'
-import type { DestinationStatus, Status } from './status.ts'
+import { report } from './report.ts'
+import type { Linked, Sum } from './report.ts'
+import type { Status } from './status.ts'
 import { Worker } from './worker.ts'
 
 export interface SupervisorOptions {
@@ -29,7 +32,8 @@ export interface SupervisorOptions {
   readonly main: string
 }
 
-const CALLING: LinkState = { state: 'connecting', word: LINK_STATES.connecting.word, sentence: 'The far side is being called.', remedy: '', since: 0 }
+/** @returns when, milliseconds since 1970; 0 = at once */
+const dueAfter = (millis: number): number => (millis > 0 ? Date.now() + Math.min(millis, LIMITS.delayMillis) : 0)
 
 type ForwardChannel = Channel<ForwardService, ForwardWorker>
 
@@ -39,13 +43,13 @@ const isGone = (child: ChildProcess): boolean => child.exitCode !== null || chil
 export class Supervisor {
   readonly #options: SupervisorOptions
   readonly #admissions: Admissions
-  readonly #links = new Map<string, { state: LinkState; associations: number }>()
+  readonly #links = new Map<string, Linked>()
   readonly #workers: Worker[] = []
   readonly #forwards = new Map<number, ForwardChannel>()
   readonly #since = Date.now()
   readonly #received = { instances: 0, bytes: 0, duplicates: 0, versions: 0 }
-  readonly #delivered = new Map<string, { instances: number; bytes: number }>()
-  readonly #ready = new Set<number>()
+  readonly #delivered = new Map<string, Sum>()
+  readonly #ready = new Set<string>()
   readonly tests: LinkTests
   #allReady: (() => void) | undefined
   #notReady: ((fault: Fault) => void) | undefined
@@ -81,8 +85,8 @@ export class Supervisor {
     return Math.max(0, at) % settings.workers.forward
   }
 
-  #noteReady(pid: number): void {
-    this.#ready.add(pid)
+  #noteReady(worker: string): void {
+    this.#ready.add(worker)
     const { receive, forward } = this.#options.settings.workers
     if (this.#ready.size < receive + forward) return
     this.#notReady = undefined
@@ -96,6 +100,20 @@ export class Supervisor {
     child.kill('SIGTERM')
   }
 
+  /** A worker that says what it cannot say is not ours any more, or broken: it ends at once, and another takes its place. */
+  #distrust<M extends Methods>(kind: string, child: ChildProcess, claims: Claims<M>): Distrust<M> {
+    const { log, settings } = this.#options
+    return {
+      claims,
+      most: LIMITS.callsUnderWay + 4 * settings.limits.associations + 128 * settings.destinations.length,
+      lied: (why) => {
+        log.warn('worker-lied', { worker: kind, pid: child.pid ?? 0, detail: why })
+        child.kill('SIGKILL')
+      },
+      failed: (method, fault) => log.warn('not-done', { worker: kind, method, code: fault.code, sentence: fault.message }),
+    }
+  }
+
   #worker(kind: 'receive' | 'forward', number: number, started: (child: ChildProcess) => void, ended: () => void): void {
     const { main, log } = this.#options
     this.#workers.push(new Worker({ kind, number, main, log, started, ended }))
@@ -107,13 +125,15 @@ export class Supervisor {
     const slots = new Map<string, string>()
     const service = (child: ChildProcess): ReceiveService => ({
       settings: () => this.#options.settings,
-      ready: ({ pid }) => this.#noteReady(pid),
+      ready: () => this.#noteReady(`receive ${number}`),
       failed: ({ code, fields }) => this.#noteFailed(new Fault(code, fields), child),
       admit: ({ knock, tenant }) =>
         isGone(child) ? { refused: 'WORKER_DIED', fields: {} } : this.#admissions.admit(number, knock, tenant),
       closed: ({ admission }) => this.#admissions.close(number, admission),
       refused: ({ knock, code, fields }) => this.#admissions.refused(knock, code, fields),
       slot: async ({ tenant }) => {
+        if (!this.#takes(tenant)) throw new Misconduct('a tenant nothing is taken from')
+        if (slots.size >= LIMITS.slotsHeld + this.#options.settings.limits.associations) throw new Misconduct('more slots than it can need')
         const slot = await spool.slot(tenant)
         if (isGone(child)) spool.giveBack(slot.id)
         else slots.set(slot.id, tenant)
@@ -124,19 +144,26 @@ export class Supervisor {
       },
       commit: async ({ facts }) => {
         // A worker commits only what it was given, for the tenant it was given it for.
-        if (slots.get(facts.id) !== facts.tenant) return { kind: 'refused', code: 'DISK_FAILED' }
+        if (slots.get(facts.id) !== facts.tenant) throw new Misconduct('a slot it does not hold')
         slots.delete(facts.id)
         return this.#commit(facts)
       },
     })
-    this.#worker('receive', number, (child) => void new Channel<ReceiveService, ReceiveWorker>(child, service(child)), () => {
+    this.#worker('receive', number, (child) => void new Channel<ReceiveService, ReceiveWorker>(child, service(child), this.#distrust('receive', child, RECEIVE_CLAIMS)), () => {
       this.#admissions.workerEnded(number)
       for (const id of slots.keys()) spool.giveBack(id)
       slots.clear()
     })
   }
 
-  async #commit(facts: ObjectFacts) {
+  /** Whether images of this tenant may come in at all. */
+  #takes(tenant: string): boolean {
+    const { listeners, routes, tenant: own } = this.#options.settings
+    if (own !== undefined && tenant !== own) return false
+    return listeners.some(({ name }) => targetsOf(routes, { listener: name, tenant }).length > 0)
+  }
+
+  async #commit(facts: ObjectFacts): Promise<CommitOutcome> {
     const { spool, settings } = this.#options
     const targets = targetsOf(settings.routes, { listener: facts.source.listener, tenant: facts.tenant })
     const outcome = await spool.commit(facts, targets)
@@ -151,11 +178,15 @@ export class Supervisor {
   #startForward(number: number): void {
     const { spool, log } = this.#options
     const leased = new Map<string, Lease>()
+    const own = (destination: string): void => {
+      if (!this.#isConfigured(destination) || this.#workerOf(destination) !== number) throw new Misconduct('a destination of another')
+    }
     const service = (child: ChildProcess): ForwardService => ({
       settings: () => this.#options.settings,
-      ready: ({ pid }) => this.#noteReady(pid),
+      ready: () => this.#noteReady(`forward ${number}`),
       lease: async ({ destination, count }) => {
-        const leases = await spool.lease(destination, count)
+        own(destination)
+        const leases = await spool.lease(destination, Math.min(count, LIMITS.leasesAtOnce))
         if (isGone(child)) spool.loseLeases((lease) => leases.includes(lease))
         else for (const lease of leases) leased.set(`${lease.id} ${destination}`, lease)
         const counts = spool.countsOf(destination)
@@ -165,7 +196,7 @@ export class Supervisor {
         if (!leased.delete(`${id} ${destination}`)) return
         // Given back unsent: no attempt was made.
         if (outcome.event === 'lease-lost') return spool.loseLeases((lease) => lease.id === id && lease.destination === destination)
-        const facts = await spool.settle(id, destination, outcome, delayMillis > 0 ? Date.now() + delayMillis : 0)
+        const facts = await spool.settle(id, destination, outcome, dueAfter(delayMillis))
         if (outcome.event === 'stored' && facts) {
           const delivered = this.#delivered.get(destination) ?? { instances: 0, bytes: 0 }
           delivered.instances += 1
@@ -175,23 +206,28 @@ export class Supervisor {
       },
       waiting: ({ destination }) => spool.waitingContexts(destination),
       hold: async ({ destination, sopClass, transferSyntax, detail }) => {
+        own(destination)
         const held = await spool.hold(destination, { sopClass, transferSyntax }, { code: 'CONTEXT_REFUSED', detail })
         if (held > 0) log.warn('held', { destination, code: 'CONTEXT_REFUSED', detail, count: held })
       },
       link: ({ destination, state, associations }) => {
+        own(destination)
         const before = this.#links.get(destination)?.state
         this.#links.set(destination, { state, associations })
         if (before?.state !== state.state || before.code !== state.code) log.info('link', { destination, state: state.state, sentence: state.sentence })
       },
       testStep: ({ test, step }) => this.tests.step(test, step),
     })
-    this.#worker('forward', number, (child) => this.#forwards.set(number, new Channel(child, service(child))), () => {
+    this.#worker('forward', number, (child) => this.#forwards.set(number, new Channel(child, service(child), this.#distrust('forward', child, FORWARD_CLAIMS))), () => {
       this.#forwards.delete(number)
       this.tests.ended()
       // Which of them it died of is not known; one that does it again and again steps back.
       for (const { id, destination, attempts } of leased.values()) {
         const delay = backoffMillis('WORKER_DIED', attempts + 1, Math.random())
-        void spool.settle(id, destination, { event: 'lease-lost', code: 'WORKER_DIED' }, delay > 0 ? Date.now() + delay : 0)
+        spool.settle(id, destination, { event: 'lease-lost', code: 'WORKER_DIED' }, dueAfter(delay)).catch((error: unknown) => {
+          // At the very end: every lease is lost with the process.
+          if (!(error instanceof Fault)) throw error
+        })
       }
       leased.clear()
     })
@@ -204,45 +240,14 @@ export class Supervisor {
 
   status(): Status {
     const { settings, spool, version } = this.#options
-    const water = spool.water()
-    const status = {
-      name: settings.name,
-      role: settings.role,
-      version,
-      tenant: settings.tenant ?? '',
-      pid: process.pid,
-      since: this.#since,
-      now: Date.now(),
-      listeners: settings.listeners.map(({ name, protocol, address, port, aeTitles }) => ({
-        name, protocol, address, port, aeTitles, associations: this.#admissions.openAt(name),
-      })),
-      destinations: settings.destinations.map((one) => this.#destination(one)),
-      received: { ...this.#received },
-      spool: { instances: spool.totals().instances, bytes: spool.totals().bytes, diskPercent: water.percent, full: water.full },
-      workers: this.#workers.map(({ kind, pid, restarts }) => ({ kind, pid: pid ?? 0, restarts })),
-      knocks: this.#admissions.knocks(),
-      alarms: spool.alarms().map(({ code, since, count, sentence }) => ({ code, since, count, sentence, remedy: remedyOf(code) })),
-    }
-    return { ...status, sentence: sentenceOf(status) }
+    return report({
+      settings, spool, version,
+      admissions: this.#admissions, links: this.#links, workers: this.#workers,
+      received: this.#received, delivered: this.#delivered, since: this.#since,
+    })
   }
 
-  #destination(one: Settings['destinations'][number]): DestinationStatus {
-    const counts = this.#options.spool.countsOf(one.name)
-    const link = this.#links.get(one.name)
-    const delivered = this.#delivered.get(one.name) ?? { instances: 0, bytes: 0 }
-    return {
-      name: one.name,
-      kind: one.kind,
-      to: one.kind === 'folder' ? one.path : `${one.host}:${one.port}`,
-      link: link?.state ?? CALLING,
-      associations: link?.associations ?? 0,
-      queued: counts.queued,
-      forwarding: counts.forwarding,
-      held: counts.held,
-      queuedBytes: counts.bytes,
-      oldest: counts.oldest,
-      delivered: delivered.instances,
-      deliveredBytes: delivered.bytes,
-    }
+  #isConfigured(destination: string): boolean {
+    return this.#options.settings.destinations.some(({ name }) => name === destination)
   }
 }

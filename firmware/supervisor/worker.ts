@@ -24,8 +24,11 @@ export interface WorkerOptions {
 const CALM_MILLIS = 10_000
 const FIRST_DELAY_MILLIS = 50
 const LAST_DELAY_MILLIS = 10_000
-/** A worker that answers no ping for this long is stuck and is killed. */
-const STUCK_MILLIS = 30_000
+/**
+ * A worker that leaves so many pings in a row without an answer is stuck and is killed. Counted, not
+ * timed: a clock that is set, or a machine that stood still with us, is not the worker's doing.
+ */
+const STUCK_PINGS = 6
 const PING_MILLIS = 5_000
 /** How long a worker may take to finish what it has in hand when asked to stop. */
 const STOP_MILLIS = 5_000
@@ -36,7 +39,7 @@ export class Worker {
   #startedAt = 0
   #delay = FIRST_DELAY_MILLIS
   #stopping = false
-  #lastPong = 0
+  #unanswered = 0
   #timer: NodeJS.Timeout | undefined
   restarts = 0
 
@@ -59,10 +62,10 @@ export class Worker {
       env: { ...process.env, SALLYPORT_WORKER: String(number), UV_THREADPOOL_SIZE: '8' },
     })
     this.#child = child
-    this.#startedAt = Date.now()
-    this.#lastPong = Date.now()
+    this.#startedAt = performance.now()
+    this.#unanswered = 0
     child.on('message', (message) => {
-      if (message === PONG) this.#lastPong = Date.now()
+      if (message === PONG) this.#unanswered = 0
     })
     // Without a process id it never began (no memory, no process to be had), and never exits.
     child.on('error', () => (child.pid === undefined ? this.#exited(child, null, null) : child.kill('SIGKILL')))
@@ -73,7 +76,7 @@ export class Worker {
   }
 
   #ping(child: ChildProcess): void {
-    if (Date.now() - this.#lastPong > STUCK_MILLIS) {
+    if ((this.#unanswered += 1) > STUCK_PINGS) {
       this.#options.log.warn('worker-stuck', { worker: this.#options.kind, pid: child.pid ?? 0 })
       child.kill('SIGKILL')
     } else if (child.connected) child.send(PING, () => {})
@@ -86,7 +89,7 @@ export class Worker {
     this.#options.ended()
     if (this.#stopping) return
     this.restarts += 1
-    if (Date.now() - this.#startedAt > CALM_MILLIS) this.#delay = FIRST_DELAY_MILLIS
+    if (performance.now() - this.#startedAt > CALM_MILLIS) this.#delay = FIRST_DELAY_MILLIS
     this.#options.log.warn('worker-ended', { worker: this.#options.kind, code: code ?? -1, signal: signal ?? '', restartMillis: this.#delay })
     setTimeout(() => {
       if (!this.#stopping) this.#start()

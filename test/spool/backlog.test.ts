@@ -1,5 +1,6 @@
 /**
- * A hundred thousand images wait for a link that is down. Figures are told, not judged.
+ * Many images wait for a link that is down: order, counts and a restart at a length at which pages
+ * and portions matter. Figures are told, not judged.
  */
 import t from 'tap'
 import { LIMITS } from '../../firmware/domain/limits.ts'
@@ -7,8 +8,8 @@ import type { ObjectFacts } from '../../firmware/domain/spool.ts'
 import type { Spool } from '../../firmware/spool/spool.ts'
 import { CT, EXPLICIT, HUB, MR, Place, headerOf, newUid, read } from './place.ts'
 
-const BACKLOG = 100_000
-const STUDIES = 500
+const BACKLOG = 8_000
+const STUDIES = 100
 
 const factsOf = async (spool: Spool, number: number): Promise<ObjectFacts> => ({
   ...headerOf(await spool.slot('clinic'), { sopClass: number % 4 === 0 ? MR : CT, sopInstance: newUid() }, Date.now()),
@@ -31,7 +32,7 @@ async function commitMany(spool: Spool, first: number, count: number, atOnce: nu
   return Math.round(count / ((performance.now() - begun) / 1000))
 }
 
-void t.test('100,000 wait', async (t) => {
+void t.test('a long queue', async (t) => {
   const place = new Place()
   t.teardown(() => place.remove())
   const limits = { ...LIMITS, slots: 1000 }
@@ -77,6 +78,6 @@ void t.test('100,000 wait', async (t) => {
   t.equal(spool.countsOf('hub').held, held)
   const { queued, forwarding } = spool.countsOf('hub')
   t.equal(queued + forwarding + held, BACKLOG + 2 - taken)
-  t.comment(`commits/s at 8: ${rates.empty} into an empty spool, ${rates.full} behind 98,500; ready ${Math.round(ready)} ms; leased and settled ${Math.round(settled)}/s; first page ${Math.round(listed)} ms; held ${held} of a context; memory grew ${(process.memoryUsage.rss() - memory) >> 20} MiB`)
+  t.comment(`commits/s at 8: ${rates.empty} into an empty spool, ${rates.full} behind ${BACKLOG - 1500}; ready ${Math.round(ready)} ms; leased and settled ${Math.round(settled)}/s; first page ${Math.round(listed)} ms; held ${held} of a context; memory grew ${(process.memoryUsage.rss() - memory) >> 20} MiB`)
   await spool.close()
 })

@@ -8,6 +8,7 @@ import { finish } from '../peers/process.ts'
 
 const RUN = join(import.meta.dirname, 'run.ts')
 const MILLIS = 240_000
+t.setTimeout(3 * MILLIS)
 
 interface Result {
   readonly parts: Record<string, { jobs: { title: string; measured: { name: string; samples: { seconds: number; instances: number }[] }[] }[] }>
@@ -15,9 +16,9 @@ interface Result {
   readonly ratios: { what: string; value: number }[]
 }
 
-t.test('a quick run measures every side of every part', async (t) => {
+t.test('a quick run measures every side of every part', { timeout: 2 * MILLIS }, async (t) => {
   const { status, output } = await finish(process.execPath, [RUN, '--quick', '--json'], { millis: MILLIS })
-  t.equal(status, 0, output)
+  t.equal(status, 0, status === 0 ? 'it ends well' : output.slice(-3000))
   const result = JSON.parse(output.slice(output.indexOf('{'))) as Result
   t.strictSame(Object.keys(result.parts), ['receive', 'send', 'relay', 'distance'])
   for (const { jobs } of Object.values(result.parts)) {
@@ -28,12 +29,14 @@ t.test('a quick run measures every side of every part', async (t) => {
     }
   }
   t.ok(result.floors.length > 0 && result.floors.every(({ values }) => values.median > 0), 'the floor')
-  t.ok(result.ratios.every(({ value }) => value > 0), 'every ratio has both of its sides')
+  // CPU time is counted in ticks of 10 ms: so few images may need none.
+  const ratios = result.ratios.filter(({ what }) => !what.includes('CPU'))
+  t.ok(ratios.length > 0 && ratios.every(({ value }) => value > 0), 'every ratio has both of its sides')
 })
 
-t.test('one part alone prints a table', async (t) => {
+t.test('one part alone prints a table', { timeout: 2 * MILLIS }, async (t) => {
   const { status, output } = await finish(process.execPath, [RUN, '--quick', '--only', 'send'], { millis: MILLIS })
-  t.equal(status, 0, output)
+  t.equal(status, 0, status === 0 ? 'it ends well' : output.slice(-3000))
   t.match(output, /Sallyport forward worker +\d/)
   t.match(output, /Ratios of medians/)
 })

@@ -4,6 +4,7 @@
  * start and its windows count. Needs root and /dev/net/tun; without, a TCP proxy that delays
  * bytes stands in, behind which every connection opens at once and no window is ever too small.
  */
+import { spawnSync } from 'node:child_process'
 import { Proxy } from '../faults/proxy.ts'
 import { finish, freePort, start } from '../peers/process.ts'
 
@@ -42,9 +43,13 @@ async function tunnel(roundTripMillis: number): Promise<DelayLine | undefined> {
   const args = [import.meta.dirname + '/delay-line.py', near, far, String(roundTripMillis / 2), String(BITS_PER_SECOND)]
   const wire = await start('python3', args, { ready: /ready/ }).catch(() => undefined)
   if (wire === undefined) return undefined
+  // A namespace outlives its maker: it goes with this process, however that ends.
+  const remove = () => void spawnSync('ip', ['netns', 'delete', space])
+  process.once('exit', remove)
   const close = async () => {
     await wire.stop()
-    await finish('ip', ['netns', 'delete', space])
+    process.off('exit', remove)
+    remove()
   }
   try {
     await ip('netns', 'add', space)

@@ -120,4 +120,6 @@ async function main(): Promise<number> {
   return 0
 }
 
+// Leaving by `exit` ends the peers and removes what was written, also when it is broken off.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1))
 process.exit(await main())

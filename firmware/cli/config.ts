@@ -1,4 +1,5 @@
-import { complaintText, loadConfig } from '../config/file.ts'
+import { complaintText } from '../config/complaint.ts'
+import { loadConfig } from '../config/file.ts'
 import { readArguments, wrongCall } from './arguments.ts'
 import { EXIT } from './commands.ts'
 
@@ -8,6 +9,8 @@ Says what is wrong with a configuration, with the line and a sentence. Exit stat
 is right, 2 when it is not.
 `
 
+const counted = (list: readonly unknown[], word: string): string => `${list.length} ${word}${list.length === 1 ? '' : 's'}`
+
 export function run(args: string[]): number {
   const parsed = readArguments(args, {}, HELP)
   if (typeof parsed === 'number') return parsed
@@ -16,7 +19,7 @@ export function run(args: string[]): number {
   const loaded = loadConfig(file, { STATE_DIRECTORY: '/var/lib/sallyport', ...process.env })
   if ('settings' in loaded) {
     const { settings } = loaded
-    process.stdout.write(`${file} is right: a ${settings.role} named ${settings.name}, ${settings.listeners.length} listener(s), ${settings.destinations.length} destination(s), ${settings.routes.length} route(s)\n`)
+    process.stdout.write(`${file} is right: a ${settings.role} named ${settings.name}, ${counted(settings.listeners, 'listener')}, ${counted(settings.destinations, 'destination')}, ${counted(settings.routes, 'route')}\n`)
     return EXIT.ok
   }
   for (const complaint of loaded.complaints) process.stdout.write(complaintText(file, complaint) + '\n')

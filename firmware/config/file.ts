@@ -4,21 +4,15 @@
  */
 import fs from 'node:fs'
 import path from 'node:path'
-import { LineCounter, parseDocument } from 'yaml'
+import { LineCounter, parseDocument, visit } from 'yaml'
 import type { Document } from 'yaml'
 import { LIMITS } from '../domain/limits.ts'
 import type { Limits } from '../domain/limits.ts'
 import { foldersOf } from '../platform/service.ts'
+import { sentenceOf, unreadable, whereOf, yamlSentence } from './complaint.ts'
+import type { Complaint, Issue, Path } from './complaint.ts'
 import { configSchema } from './schema.ts'
 import type { Config } from './schema.ts'
-
-export interface Complaint {
-  /** From 1; 0 where the file as a whole is meant. */
-  readonly line: number
-  /** Such as `routes.0.to.1`. */
-  readonly where: string
-  readonly sentence: string
-}
 
 /** A configuration with every default filled in and every path absolute. */
 export interface Settings extends Omit<Config, 'limits' | 'state' | 'runtime' | 'credentials'> {
@@ -38,7 +32,7 @@ export function loadConfig(file: string, environment: NodeJS.ProcessEnv): Loaded
     if (fs.statSync(file).size > LIMITS.configBytes) return whole(`larger than ${LIMITS.configBytes} bytes`)
     text = fs.readFileSync(file, 'utf8')
   } catch (error) {
-    return whole(`cannot be read: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}`)
+    return whole(unreadable((error as NodeJS.ErrnoException).code))
   }
   const parsed = parseConfig(text)
   if ('complaints' in parsed) return parsed
@@ -73,30 +67,43 @@ function defined(limits: Config['limits']): Partial<Limits> {
 export function parseConfig(text: string): { config: Config } | { complaints: Complaint[] } {
   const lines = new LineCounter()
   const document = parseDocument(text, { lineCounter: lines, maxAliasCount: 0 } as object)
-  if (document.errors.length > 0) {
-    return {
-      complaints: document.errors.map((error) => ({
-        line: error.linePos?.[0].line ?? 0,
-        where: '',
-        sentence: error.message.split('\n')[0] ?? error.message,
-      })),
-    }
-  }
-  const result = configSchema.safeParse(document.toJS({ maxAliasCount: 0 }))
+  const broken: Complaint[] = document.errors.map(({ code, message, linePos }) => ({
+    line: linePos?.[0].line ?? 0, where: '', sentence: yamlSentence(code, message),
+  }))
+  if (broken.length === 0) broken.push(...aliases(document, lines))
+  // One slip of the indentation makes several errors; the first is the cause.
+  if (broken[0]) return { complaints: broken.slice(0, 1) }
+  const given: unknown = document.toJS({ maxAliasCount: 0 })
+  const result = configSchema.safeParse(given)
   if (result.success) return { config: result.data }
   const complaints = result.error.issues.flatMap((issue): Complaint[] => {
-    const keys = issue.code === 'unrecognized_keys' ? issue.keys : [undefined]
-    return keys.map((key) => {
-      const at = [...issue.path, ...(key === undefined ? [] : [key])] as (string | number)[]
-      return {
-        line: lineOf(document, lines, at),
-        where: at.join('.'),
-        sentence: key === undefined ? issue.message : 'there is no such setting',
-      }
+    const at = issue.path as Path
+    if (issue.code !== 'unrecognized_keys') {
+      const sentence = sentenceOf(issue as Issue, valueAt(given, at))
+      return [{ line: lineOf(document, lines, at), where: whereOf(document, at), sentence }]
+    }
+    return issue.keys.map((key) => {
+      const inside = [...at, key]
+      return { line: lineOf(document, lines, inside), where: whereOf(document, inside), sentence: 'there is no such setting' }
     })
   })
   return { complaints: complaints.sort((a, b) => a.line - b.line) }
 }
+
+/** A few bytes of them could stand for gigabytes. */
+function aliases(document: Document, lines: LineCounter): Complaint[] {
+  const found: Complaint[] = []
+  visit(document, {
+    Alias: (_key, node) => {
+      const line = node.range ? lines.linePos(node.range[0]).line : 0
+      found.push({ line, where: '', sentence: `*${node.source} stands for something else in the file: write it out` })
+    },
+  })
+  return found
+}
+
+const valueAt = (given: unknown, at: Path): unknown =>
+  at.reduce<unknown>((value, part) => (value as Record<string | number, unknown> | null | undefined)?.[part], given)
 
 /** The line of the innermost part of the path that the file really has. */
 function lineOf(document: Document, lines: LineCounter, at: readonly (string | number)[]): number {
@@ -106,6 +113,3 @@ function lineOf(document: Document, lines: LineCounter, at: readonly (string | n
   }
   return 1
 }
-
-export const complaintText = (file: string, complaint: Complaint): string =>
-  `${file}${complaint.line > 0 ? `:${complaint.line}` : ''}: ${complaint.where ? `${complaint.where}: ` : ''}${complaint.sentence}`

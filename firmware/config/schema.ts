@@ -3,6 +3,7 @@
  * on the page; `restart` in a field's metadata says that a change needs a restart.
  */
 import { isIP } from 'node:net'
+import net from 'node:net'
 import { z } from 'zod'
 import { isAeTitle, isName, isUid } from '../domain/identifier.ts'
 import { CONFIGURABLE } from '../domain/limits.ts'
@@ -20,7 +21,7 @@ const network = z.string().refine(isNetwork, 'must be an IP address or a network
 const listener = z.strictObject({
   name: name.describe('How routes, log and status call this listener.'),
   protocol: z.enum(['dicom', 'dicom-tls']).default('dicom').describe('Plain DICOM, or DICOM over mutual TLS.'),
-  address: z.string().default('::').describe('Address to listen on; :: takes IPv6 and IPv4.'),
+  address: z.string().refine((value) => net.isIP(value) !== 0, 'must be an IP address of this machine; :: stands for all of them').default('::').describe('Address to listen on; :: takes IPv6 and IPv4.'),
   port: port.describe('TCP port; 104 and 11112 are usual for plain DICOM, 2762 for TLS.'),
   aeTitles: z.array(orAny(aeTitle)).min(1).max(64).default(['*']).describe('Called AE titles it answers to; * answers to any.'),
   callers: z.array(orAny(aeTitle)).min(1).max(1024).default(['*']).describe('Calling AE titles it accepts.'),
@@ -102,6 +103,10 @@ export const configSchema = z
     const complain = (path: (string | number)[], message: string) => context.addIssue({ code: 'custom', path, message })
     unique(config.listeners, 'listeners', complain)
     unique(config.destinations, 'destinations', complain)
+    config.listeners.forEach((one, i) => {
+      const other = config.listeners.slice(0, i).find((before) => before.port === one.port && overlap(before.address, one.address))
+      if (other) complain(['listeners', i, 'port'], `port ${one.port} is taken by the listener ${other.name}`)
+    })
     const listeners = new Set(config.listeners.map((l) => l.name))
     const destinations = new Set(config.destinations.map((d) => d.name))
     config.routes.forEach((r, i) => {
@@ -130,6 +135,10 @@ function isNetwork(text: string): boolean {
   if (family === 0 || rest.length > 0) return false
   return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= (family === 4 ? 32 : 128))
 }
+
+/** `::` takes IPv4 as well. */
+const ALL = ['::', '0.0.0.0']
+const overlap = (one: string, other: string): boolean => one === other || ALL.includes(one) || ALL.includes(other)
 
 function unique(items: readonly { name: string }[], where: string, complain: (path: (string | number)[], message: string) => void) {
   const seen = new Set<string>()

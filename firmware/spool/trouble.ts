@@ -12,8 +12,9 @@ function textOf(error: unknown): string {
   return texts.join('; ')
 }
 
+/** `Invalid argument` is what mmap(2) says of a table that was cut to nothing. */
 export const isCorruption = (error: unknown): boolean =>
-  error instanceof IndexDamaged || /LEVEL_CORRUPTION|Corruption|does not exist \(create_if_missing|No such file/.test(textOf(error))
+  error instanceof IndexDamaged || /LEVEL_CORRUPTION|Corruption|does not exist \(create_if_missing|No such file|\.ldb: Invalid argument/.test(textOf(error))
 
 /** Of a database that is only being read: a sector that is gone is as good as a wrong one. */
 export const isUnreadable = (error: unknown): boolean => isCorruption(error) || /Input\/output error|EIO/.test(textOf(error))

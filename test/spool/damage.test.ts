@@ -80,6 +80,7 @@ const damages: Record<string, (place: Place) => void> = {
   'CURRENT empty': (place) => writeFileSync(join(index(place), 'CURRENT'), ''),
   'index folder gone': (place) => rmSync(index(place), { recursive: true }),
   'index folder emptied': (place) => readdirSync(index(place)).forEach((name) => unlinkSync(join(index(place), name))),
+  'all tables cut to nothing': (place) => filesOf(place, /\.ldb$/).forEach((path) => truncateSync(path, 0)),
   'all tables gone': (place) => filesOf(place, /\.ldb$/).forEach((path) => unlinkSync(path)),
   'log gone': (place) => filesOf(place, /\.log$/).forEach((path) => unlinkSync(path)),
   'log emptied': (place) => filesOf(place, /\.log$/).forEach((path) => truncateSync(path, 0)),

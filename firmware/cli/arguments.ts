@@ -13,7 +13,7 @@ const HELP = { help: { type: 'boolean', short: 'h' } } as const
 /** @returns the parsed arguments, or the exit status when help was asked for or the call is wrong. */
 export function readArguments<O extends Options>(args: string[], options: O, help: string): Parsed<O> | number {
   try {
-    const parsed = parseArgs({ args, options: { ...options, ...HELP }, allowPositionals: true, strict: true }) as Parsed<O>
+    const parsed = parseArgs({ args, options: { ...options, ...HELP }, allowPositionals: true, strict: true })
     if ((parsed.values as { help?: boolean }).help) {
       process.stdout.write(help)
       return EXIT.ok

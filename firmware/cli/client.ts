@@ -52,7 +52,13 @@ export function placesOf(config: string | undefined): Place[] | number {
 }
 
 /** The firmware answered, but not with what was asked for. */
-export class Refused extends Error {}
+export class Refused extends Error {
+  readonly code: string
+  constructor(message: string, code = '') {
+    super(message)
+    this.code = code
+  }
+}
 /** Nobody listens on the control socket. */
 export class Absent extends Error {}
 
@@ -61,8 +67,8 @@ export async function ask<T>(socket: string, method: 'GET' | 'POST', url: string
   const response = await open(socket, method, url, body)
   const parts: Buffer[] = []
   for await (const part of response as AsyncIterable<Buffer>) parts.push(part)
-  const value = JSON.parse(Buffer.concat(parts).toString('utf8')) as T & { sentence?: string; remedy?: string }
-  if (response.statusCode !== 200) throw new Refused([value.sentence, value.remedy].filter(Boolean).join(' '))
+  const value = JSON.parse(Buffer.concat(parts).toString('utf8')) as T & { code?: string; sentence?: string; remedy?: string }
+  if (response.statusCode !== 200) throw new Refused([value.sentence, value.remedy].filter(Boolean).join(' '), value.code)
   return value
 }
 
@@ -95,7 +101,8 @@ export async function saying(body: () => Promise<number>): Promise<number> {
   } catch (error) {
     if (error instanceof Absent || error instanceof Refused) {
       process.stderr.write(`sallyport: ${error.message}\n`)
-      return error instanceof Absent ? EXIT.absent : EXIT.failed
+      if (error instanceof Absent) return EXIT.absent
+      return error.code === 'BAD_CALL' ? EXIT.usage : EXIT.failed
     }
     throw error
   }

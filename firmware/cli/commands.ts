@@ -66,6 +66,11 @@ export async function runCommand([name = '', ...args]: string[]): Promise<number
     process.stderr.write(`sallyport: there is no command ${name}; sallyport --help lists them\n`)
     return EXIT.usage
   }
+  // `sallyport … | head`: what nobody reads is not written. Sending goes on, everything else ends.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+    if (name !== 'send') process.exit()
+  })
   const command = await entry.load()
   return command.run(args)
 }

@@ -30,8 +30,17 @@ export async function run(args: string[]): Promise<number> {
   if (typeof parsed === 'number') return parsed
   const first = Number(parsed.values.port)
   if (!Number.isInteger(first) || first < 1 || first > 60_000) return wrongCall('--port takes 1 to 60000', HELP)
+  if (parsed.positionals.length > 0) return wrongCall(`demo takes no ${parsed.positionals[0]}`, HELP)
   const { directory } = parsed.values
-  const pair = await prepareDemo(directory, demoPorts(first))
+  const pair = await prepareDemo(directory, demoPorts(first)).catch((error: NodeJS.ErrnoException) => error)
+  if (pair instanceof Error) {
+    process.stderr.write(`sallyport: ${directory} cannot be used: ${pair.code ?? pair.message}\n`)
+    return EXIT.failed
+  }
+  if (await runsAlready(pair.box, pair.hub)) {
+    process.stderr.write(`sallyport: a demo runs already in ${directory}; npx sallyport status shows it\n`)
+    return EXIT.failed
+  }
   const sides = (['box', 'hub'] as const).map((role) => new Side(role, pair[role], path.join(directory, role, 'log.jsonl')))
   const told = new Promise<void>((resolve) => {
     process.once('SIGINT', resolve)
@@ -55,6 +64,11 @@ export async function run(args: string[]): Promise<number> {
   let shown = ''
   while (!ending) {
     const all = await Promise.all(sides.map((side) => side.status()))
+    const failure = sides.map((side) => side.failure).find((one) => one !== undefined)
+    if (failure !== undefined) {
+      process.stderr.write(`${failure}\n`)
+      break
+    }
     if (all.every((status) => status === undefined) && Date.now() - started > START_MILLIS) {
       process.stderr.write(`sallyport: neither side came up; see ${sides.map((side) => side.logFile).join(' and ')}\n`)
       break
@@ -68,6 +82,11 @@ export async function run(args: string[]): Promise<number> {
   return ending ? EXIT.ok : EXIT.failed
 }
 
+async function runsAlready(...configs: string[]): Promise<boolean> {
+  const answers = configs.map((config) => ask(socketOf(settingsOf(config)?.runtime ?? ''), 'GET', '/status').then(() => true, () => false))
+  return (await Promise.all(answers)).includes(true)
+}
+
 /** One of the two, started again when it ends. */
 class Side {
   readonly logFile: string
@@ -76,6 +95,8 @@ class Side {
   readonly #socket: string
   #child: ChildProcess | undefined
   #stopping = false
+  /** Why it could not start at all, in its own words. */
+  failure: string | undefined
 
   constructor(role: 'box' | 'hub', config: string, logFile: string) {
     this.#role = role
@@ -87,12 +108,14 @@ class Side {
 
   #start(): void {
     const log = fs.openSync(this.logFile, 'a', 0o600)
+    const from = fs.fstatSync(log).size
     const main = fileURLToPath(new URL('../main.ts', import.meta.url))
     const child = spawn(process.execPath, [main, this.#role, '--config', this.#config], { stdio: ['ignore', log, log], detached: true })
     fs.closeSync(log)
     this.#child = child
-    child.once('exit', () => {
+    child.once('exit', (status) => {
       if (this.#child === child) this.#child = undefined
+      if (status !== null && status !== 0) this.failure = lastWords(this.logFile, from)
       if (!this.#stopping) setTimeout(() => this.#stopping || this.#start(), RESTART_MILLIS)
     })
   }
@@ -114,6 +137,12 @@ class Side {
       child.kill('SIGTERM')
     })
   }
+}
+
+/** What a side said to a person, not to the journal: it does so only when it cannot start. */
+function lastWords(logFile: string, from: number): string | undefined {
+  const lines = fs.readFileSync(logFile).subarray(from).toString('utf8').trimEnd().split('\n')
+  return lines.findLast((line) => line.startsWith('sallyport: '))
 }
 
 /** On a terminal two lines that change in place; elsewhere a line whenever something changed. */

@@ -31,8 +31,11 @@ export async function run(args: string[]): Promise<number> {
         }
       }
     }
-    if (tested === 0) process.stderr.write('sallyport: there is no such destination to test\n')
-    return failed || tested === 0 ? EXIT.failed : EXIT.ok
+    if (tested === 0) {
+      process.stderr.write('sallyport: there is no such destination to test\n')
+      return EXIT.usage
+    }
+    return failed ? EXIT.failed : EXIT.ok
   })
 }
 

@@ -86,5 +86,6 @@ async function change(places: readonly Place[], url: string, body: object): Prom
   let count = 0
   for (const { socket } of places) count += (await ask<{ count: number }>(socket, 'POST', url, body)).count
   process.stdout.write(`${count} changed\n`)
-  return count > 0 ? EXIT.ok : EXIT.failed
+  // That nothing is held is no failure of "retry everything"; one that was named and is not there is.
+  return count > 0 || !('id' in body) ? EXIT.ok : EXIT.failed
 }

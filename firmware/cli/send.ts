@@ -51,7 +51,8 @@ export async function run(args: string[]): Promise<number> {
   const associations = Number(values.associations)
   const timeout = Number(values.timeout)
   if (positionals.length === 0) return wrongCall('send takes files or folders', HELP)
-  if (!to) return wrongCall(`--to ${values.to} is not HOST:PORT`, HELP)
+  const port = Number(to?.[3])
+  if (!to || port < 1 || port > 65_535) return wrongCall(`--to ${values.to} is not HOST:PORT`, HELP)
   if (!isAeTitle(values.called) || !isAeTitle(values.calling)) return wrongCall('an AE title has 1 to 16 printable characters', HELP)
   if (!Number.isInteger(associations) || associations < 1 || associations > 32) return wrongCall('--associations takes 1 to 32', HELP)
   if (!(timeout > 0 && timeout <= 3600)) return wrongCall('--timeout takes 1 to 3600 seconds', HELP)
@@ -70,7 +71,7 @@ export async function run(args: string[]): Promise<number> {
   const progress = new Progress(objects, !values.json)
   const sender = new Sender({
     host: to[1] ?? to[2] ?? '',
-    port: Number(to[3]),
+    port,
     tls: identity && { identity, serverName: values['server-name'] },
     calledAe: values.called,
     callingAe: values.calling,

@@ -79,7 +79,6 @@ function tenantOf(uris: readonly string[]): string | undefined {
 function commonName(name: string): string {
   const line = name.split('\n').find((part) => part.startsWith('CN='))
   const text = line === undefined ? name.replaceAll('\n', ', ') : line.slice('CN='.length)
-  // eslint-disable-next-line no-control-regex
   return text.replace(/[\x00-\x1f\x7f]/g, '?').slice(0, SUBJECT_CHARS)
 }
 

@@ -66,11 +66,28 @@ export const openSpool = async (settings: Settings, log: Log): Promise<Spool> =>
     log,
   })
 
+/** @returns the spool, or in one line why there is none */
+async function openState(settings: Settings, log: Log): Promise<Spool | string> {
+  try {
+    fs.mkdirSync(settings.state, { recursive: true, mode: 0o700 })
+    return await openSpool(settings, log)
+  } catch (error) {
+    const { code, cause, message } = error as NodeJS.ErrnoException
+    const locked = [code, (cause as NodeJS.ErrnoException | undefined)?.code].includes('LEVEL_LOCKED')
+    if (locked) return `${settings.state} is in use: another process of this name runs already`
+    if (code?.startsWith('E')) return `${settings.state} cannot be used: ${message}`
+    throw error
+  }
+}
+
 async function supervise(settings: Settings): Promise<number> {
   const log = makeLog(settings.name)
   const service = new Service(process.env)
-  fs.mkdirSync(settings.state, { recursive: true, mode: 0o700 })
-  const spool = await openSpool(settings, log)
+  const spool = await openState(settings, log)
+  if (typeof spool === 'string') {
+    process.stderr.write(`sallyport: ${spool}\n`)
+    return EXIT.failed
+  }
   const main = fileURLToPath(new URL('../main.ts', import.meta.url))
   const supervisor = new Supervisor({ settings, spool, log, version, main })
   const control = await openControl(socketOf(settings.runtime), controlRoutes({ supervisor, spool, settings }))

@@ -58,7 +58,8 @@ async function allThere(t: Test, pair: Pair, { ledger }: Load, delivered = pair.
   for (const side of [pair.box, pair.hub]) {
     await drained(side, RECOVERY_MILLIS).catch(async (error: unknown) => t.fail(String(error), { status: await side.status(), log: side.log().slice(-30) }))
     const { alarms, destinations } = await side.status()
-    t.same(alarms, [], `${side.role}: no alarm is left`)
+    // A read or write of the index that failed may have it made anew: that is told, and loses nothing.
+    t.same(alarms.filter(({ code }) => code !== 'INDEX_DAMAGED'), [], `${side.role}: no alarm is left`)
     t.same(destinations.map(({ held }) => held), destinations.map(() => 0), `${side.role}: nothing is held`)
   }
   t.same(ledger.compare(delivered), { lost: [], altered: [], twice: [] }, `all ${ledger.acknowledged} acknowledged are there, once, unaltered`)

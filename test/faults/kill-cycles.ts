@@ -7,8 +7,7 @@
  * of a whole side, or of everything at one instant. What was killed is started again as systemd
  * would, and may be killed again while it starts.
  */
-import { rmSync } from 'node:fs'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startPair, type Pair, type Side } from '../pair.ts'
@@ -128,11 +127,13 @@ class Run {
   async #check(last: boolean): Promise<void> {
     const began = performance.now()
     await Promise.all(this.#modalities.map((modality) => modality.stop()))
-    for (const keeper of this.#keepers) await keeper.drained(DRAIN_MILLIS).catch((error: unknown) => this.#stuck(keeper, error))
+    // The box once more: what is on its way back enters it from the hub after it was found empty.
+    for (const keeper of [this.#box, this.#hub, this.#box]) await keeper.drained(DRAIN_MILLIS).catch((error: unknown) => this.#stuck(keeper, error))
     this.#drainMillis = Math.max(this.#drainMillis, performance.now() - began)
     for (const [ledger, folder] of this.#ends()) {
       const findings = ledger.compare(folder, last)
-      for (const kind of ['lost', 'altered', 'twice'] as const) this.#found[kind].push(...findings[kind])
+      const way = ledger === this.#back ? 'hub to box' : 'box to hub'
+      for (const kind of ['lost', 'altered', 'twice'] as const) this.#found[kind].push(...findings[kind].map((one) => `${way}: ${one}`))
       if (this.#options.forget !== true || last) continue
       this.#acknowledged += ledger.acknowledged
       for (const path of ledger.forget()) rmSync(path)

@@ -106,7 +106,7 @@ const outletOf = (channel: Supervisor, destination: string): Outlet => ({
   hold: (context, detail) => channel.note('hold', { destination, ...context, detail }),
 })
 
-const common = { open: (lease: Lease) => ObjectReader.open(lease), random: Math.random, now: Date.now }
+const common = { open: (lease: Lease) => ObjectReader.open(lease, 'tags'), random: Math.random, now: Date.now }
 
 /** A folder that failed (full, gone, read-only) is looked at again after this, doubled up to the last. */
 const FOLDER_AGAIN_MILLIS = 1_000

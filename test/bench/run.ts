@@ -121,5 +121,10 @@ async function main(): Promise<number> {
 }
 
 // Leaving by `exit` ends the peers and removes what was written, also when it is broken off.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1))
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    process.stderr.write(`bench: broken off by ${signal}\n`)
+    process.exit(1)
+  })
+}
 process.exit(await main())

@@ -20,7 +20,8 @@ export function readArguments<O extends Options>(args: string[], options: O, hel
     }
     return parsed
   } catch (error) {
-    return wrongCall((error as Error).message, help)
+    // Its second sentence is about names that begin with a dash, which nobody meant.
+    return wrongCall((error as Error).message.split('. ')[0] ?? '', help)
   }
 }
 

@@ -9,7 +9,7 @@ import { readArguments, wrongCall } from './arguments.ts'
 import { ask, DEMO_DIRECTORY, settingsOf, socketOf } from './client.ts'
 import { EXIT } from './commands.ts'
 import { demoPorts, prepareDemo } from './demo-pair.ts'
-import { bytesText } from './text.ts'
+import { bytesText, reasonText } from './text.ts'
 
 const HELP = `sallyport demo [--directory DIR] [--port N]
 
@@ -21,6 +21,8 @@ goes on where it was.
   --port N          plain DICOM port of the box at a first start; default 11112
 `
 
+/** Where `sallyport send` sends without being told. */
+const USUAL_PORT = 11112
 const RESTART_MILLIS = 500
 const LOOK_MILLIS = 500
 const START_MILLIS = 20_000
@@ -34,7 +36,7 @@ export async function run(args: string[]): Promise<number> {
   const { directory } = parsed.values
   const pair = await prepareDemo(directory, demoPorts(first)).catch((error: NodeJS.ErrnoException) => error)
   if (pair instanceof Error) {
-    process.stderr.write(`sallyport: ${directory} cannot be used: ${pair.code ?? pair.message}\n`)
+    process.stderr.write(`sallyport: ${directory} cannot be used: ${reasonText(pair)}\n`)
     return EXIT.failed
   }
   if (await runsAlready(pair.box, pair.hub)) {
@@ -55,7 +57,7 @@ export async function run(args: string[]): Promise<number> {
 
   Send to     AE title SALLYPORT (any is taken), host ${addresses().join(' or ')}, port ${lan?.port}
   Arrives in  ${path.join(pair.delivered, '<tenant>', '<Study>', '<Series>', '<SOP>.dcm')}
-  Try it      npx sallyport sample var/sample && npx sallyport send var/sample
+  Try it      npx sallyport sample var/sample && npx sallyport send var/sample${lan?.port === USUAL_PORT ? '' : ` --to 127.0.0.1:${lan?.port}`}
   Logs        ${sides.map((side) => side.logFile).join(', ')}
   Stop        Ctrl-C
 
@@ -145,25 +147,28 @@ function lastWords(logFile: string, from: number): string | undefined {
   return lines.findLast((line) => line.startsWith('sallyport: '))
 }
 
-/** On a terminal two lines that change in place; elsewhere a line whenever something changed. */
+/** On a terminal lines that change in place, what the link does below the counts, for 80 columns; elsewhere a line whenever something changed. */
 function show(all: readonly (Status | undefined)[], before: string): string {
-  const lines = all.map((status, i) => (status ? lineOf(status) : `${i === 0 ? 'box' : 'hub'}  starting`))
+  const lines = all.flatMap((status, i) => {
+    if (!status) return [`${i === 0 ? 'box' : 'hub'}  starting`, '']
+    return [countsOf(status), `     ${linkLine(status)}`]
+  })
   const text = lines.join('\n')
   if (text === before) return before
   if (process.stdout.isTTY) {
     const width = process.stdout.columns
     if (before) process.stdout.write(`\x1b[${lines.length - 1}F`)
     process.stdout.write(lines.map((line) => `\x1b[2K${line.slice(0, width)}`).join('\n'))
-  } else process.stdout.write(text + '\n')
+  } else process.stdout.write(lines.filter((line) => line !== '').join('\n') + '\n')
   return text
 }
 
-function lineOf(status: Status): string {
+function countsOf(status: Status): string {
   const sum = (pick: (d: Status['destinations'][number]) => number) => status.destinations.reduce((total, d) => total + pick(d), 0)
   const { received } = status
   return (
     `${status.role}  received ${received.instances} (${bytesText(received.bytes)})  waiting ${sum((d) => d.queued)}` +
-    `  sending ${sum((d) => d.forwarding)}  held ${sum((d) => d.held)}  delivered ${sum((d) => d.delivered)}  ·  ${linkLine(status)}`
+    `  sending ${sum((d) => d.forwarding)}  held ${sum((d) => d.held)}  delivered ${sum((d) => d.delivered)}`
   )
 }
 

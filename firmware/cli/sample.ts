@@ -1,6 +1,7 @@
 import { readArguments, wrongCall } from './arguments.ts'
 import { EXIT } from './commands.ts'
 import { writePhantom } from './phantom.ts'
+import { reasonText } from './text.ts'
 
 const HELP = `sallyport sample FOLDER [--instances N] [--seed N]
 
@@ -17,7 +18,12 @@ export async function run(args: string[]): Promise<number> {
   if (folder === undefined) return wrongCall('sample takes a folder', HELP)
   if (!Number.isInteger(instances) || instances < 1 || instances > 10_000) return wrongCall('--instances takes 1 to 10000', HELP)
   if (seed !== undefined && !Number.isInteger(seed)) return wrongCall('--seed takes a whole number', HELP)
-  const written = await writePhantom(folder, { instances, ...(seed === undefined ? {} : { seed }) })
+  const written = await writePhantom(folder, { instances, ...(seed === undefined ? {} : { seed }) }).catch((error: NodeJS.ErrnoException) => error)
+  if (written instanceof Error) {
+    if (written.code === undefined) throw written
+    process.stderr.write(`sallyport: ${folder} cannot be written: ${reasonText(written)}\n`)
+    return EXIT.failed
+  }
   process.stdout.write(`${written.files.length} files in ${folder}, study ${written.study}\n`)
   return EXIT.ok
 }

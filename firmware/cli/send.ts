@@ -11,7 +11,7 @@ import { readArguments, wrongCall } from './arguments.ts'
 import { EXIT } from './commands.ts'
 import { Sender } from './sender.ts'
 import type { Sent } from './sender.ts'
-import { bytesText } from './text.ts'
+import { bytesText, reasonText } from './text.ts'
 
 const HELP = `sallyport send FILE|FOLDER ... [OPTIONS]
 
@@ -112,7 +112,7 @@ async function collect(paths: readonly string[]): Promise<{ objects: Found[]; sk
       if ((await fs.stat(one)).isDirectory()) await walk(one)
       else await look(one)
     } catch (error) {
-      skipped.push({ file: one, why: (error as NodeJS.ErrnoException).code ?? (error as Error).message })
+      skipped.push({ file: one, why: reasonText(error as NodeJS.ErrnoException) })
     }
   }
   return { objects, skipped }

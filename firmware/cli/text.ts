@@ -27,3 +27,15 @@ export function table(head: readonly string[], rows: readonly (readonly (string 
     cells.map((cell, i) => (typeof cell === 'number' ? String(cell).padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0))).join('  ').trimEnd()
   return [line(head), ...rows.map(line)].join('\n') + '\n'
 }
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: 'it does not exist',
+  EACCES: 'this user may not',
+  EPERM: 'this user may not',
+  ENOTDIR: 'a part of its path is a file, not a folder',
+  EISDIR: 'it is a folder',
+  EROFS: 'the disk may only be read',
+  ENOSPC: 'the disk is full',
+}
+/** Why a file or folder cannot be used, in words where there are some. */
+export const reasonText = ({ code, message }: NodeJS.ErrnoException): string => REASONS[code ?? ''] ?? code ?? message

@@ -4,7 +4,6 @@
  */
 import type { Settings } from '../config/file.ts'
 import { isObjectId } from '../domain/identifier.ts'
-import { INSTANCE_STATES } from '../domain/instance.ts'
 import type { InstanceState } from '../domain/instance.ts'
 import { LIMITS } from '../domain/limits.ts'
 import type { Spool } from '../spool/spool.ts'
@@ -68,10 +67,13 @@ const idOf = (value: unknown): string => {
   throw new BadCall('an image is named by its 26-character id (sallyport queue list)')
 }
 
+/** What an image in the spool can be for a destination; the other states are before or after. */
+const LISTED = ['queued', 'forwarding', 'held'] as const satisfies readonly InstanceState[]
+
 function stateOf(value: string | null): InstanceState | undefined {
   if (value === null) return undefined
-  if ((INSTANCE_STATES as readonly string[]).includes(value)) return value as InstanceState
-  throw new BadCall(`there is no state ${value}; states are ${INSTANCE_STATES.join(', ')}`)
+  if ((LISTED as readonly string[]).includes(value)) return value as InstanceState
+  throw new BadCall(`there is no state ${value}; an image is ${LISTED.join(', ')}`)
 }
 
 function limitOf(value: string | null): number {

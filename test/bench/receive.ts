@@ -94,6 +94,6 @@ export async function receive(bench: Bench): Promise<Part> {
       ratio('durable receive, one association: CPU against Orthanc', one, 'Orthanc', 'cpu'),
       ratio('durable receive, one association: MB/s against storescp, which does not sync', one, 'storescp +B, no fsync', 'rate'),
     ],
-    notes: ['CPU and memory are the receiver\'s. `sallyport send` sends to an unlimited PDU; storescu in 16 KiB PDUs.'],
+    notes: ['CPU and memory are the receiver\'s.'],
   }
 }

@@ -39,6 +39,14 @@ interface Parcel {
   readonly source: Promise<ObjectSource>
 }
 
+/**
+ * Leased ahead for each carrier is what it sends in so long, so that none waits for the
+ * supervisor: on a fast line a few, on a slow one hardly any, since an urgent image goes after them.
+ */
+const AHEAD_MILLIS = 40
+const AHEAD_LEAST = 2
+const AHEAD_MOST = 8
+
 /** A refused extra association is not asked for again for this long. */
 const ADMITTED_MILLIS = 60_000
 /** The clock of the day may be set: no delay is trusted for longer. */
@@ -124,6 +132,12 @@ export class Dispatch {
     this.#underWay.clear()
   }
 
+  /** Leases for each carrier; asked for again at half of it. */
+  get #ahead(): number {
+    const each = this.#sendMillis + this.#waitMillis
+    return each === 0 ? AHEAD_LEAST : Math.max(AHEAD_LEAST, Math.min(AHEAD_MOST, Math.ceil(AHEAD_MILLIS / each)))
+  }
+
   get #alive(): number {
     return [...this.#carriers].filter((carrier) => carrier.alive).length
   }
@@ -156,7 +170,7 @@ export class Dispatch {
   }
 
   async #lease(): Promise<void> {
-    const room = 2 * (this.#carriers.size + this.#openings.size) + 2 - this.#leases.length
+    const room = this.#ahead * (this.#carriers.size + this.#openings.size) + 2 - this.#leases.length
     if (room <= 0) return
     const { leases, waiting, nextDue } = await this.#options.outlet.lease(room)
     this.#leases.push(...leases)
@@ -235,7 +249,7 @@ export class Dispatch {
       if (!carrier.alive) break
       this.#sendMillis = meanOf(this.#sendMillis, carrier.lastSendMillis)
       this.#waitMillis = meanOf(this.#waitMillis, carrier.lastWaitMillis)
-      if (this.#leases.length < this.#carriers.size) this.wake()
+      if (this.#leases.length < (this.#ahead / 2) * this.#carriers.size) this.wake()
       parcel = (goesOn ? following : undefined) ?? (await this.#next(carrier))
     }
     this.#carriers.delete(carrier)

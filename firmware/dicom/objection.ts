@@ -5,8 +5,7 @@ import { isUid } from '../domain/identifier.ts'
 import { COMMAND, type Command } from './command.ts'
 import type { StoreAnswer } from './handlers.ts'
 import { STATUS } from './status.ts'
-
-const VERIFICATION = '1.2.840.10008.1.1'
+import { VERIFICATION } from './sop-classes.ts'
 
 /** PS3.7 9.1.1.1.9; in this order, so that the peer hears the gravest first. */
 export function objectionTo(command: Command, abstractSyntax: string): StoreAnswer | undefined {

@@ -38,6 +38,7 @@ import {
   type ProposedContext,
 } from './pdu.ts'
 import { Batches, padded, writeBatch, type Batch, type DataSource } from './sending.ts'
+import { VERIFICATION } from './sop-classes.ts'
 import { STATUS, meaningOf } from './status.ts'
 import { IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION } from './user-information.ts'
 
@@ -74,7 +75,6 @@ export interface StoreResult {
   readonly sendMillis: number
 }
 
-const VERIFICATION = '1.2.840.10008.1.1'
 /** Deflated Explicit VR Little Endian. */
 const DEFLATED = '1.2.840.10008.1.2.1.99'
 
